@@ -1,0 +1,193 @@
+"""Kinds of tool arguments: each gives the JSON schema, the check, the sampler and the words for one argument.
+
+A tool annotates its parameters with these (``Annotated`` aliases such as :data:`ImageName`); everything that describes the
+tool is derived from them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+
+from .errors import short
+
+__all__ = [
+    "ArgumentError",
+    "ArgumentKind",
+    "ChoiceKind",
+    "Coordinate",
+    "ImageName",
+    "ImageNameKind",
+    "ImageNames",
+    "IntegerKind",
+    "ListKind",
+    "ObjectIds",
+    "Phrase",
+    "TextKind",
+]
+
+MAX_LIST = 1024
+"""Longest list of ids or names a call may hold."""
+
+
+class ArgumentError(ValueError):
+    """A value does not fit its argument; the message says what was expected, for a model to read."""
+
+    def __init__(self, code: str, expected: str) -> None:
+        super().__init__(expected)
+        self.code = code
+
+
+class ArgumentKind(ABC):
+    """One kind of argument."""
+
+    @abstractmethod
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON schema, without a description."""
+
+    @abstractmethod
+    def check(self, value: object) -> Any:
+        """Return the value in canonical Python types.
+
+        Raises:
+            ArgumentError: Wrong type or out of range.
+        """
+
+    @abstractmethod
+    def sample(self, rng: np.random.Generator) -> Any:
+        """Draw a valid value."""
+
+    @abstractmethod
+    def words(self) -> str:
+        """Return the kind in a few words, for prompts and errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerKind(ArgumentKind):
+    """A whole number in a range, both ends included. Booleans and fractions are refused."""
+
+    low: int
+    high: int
+
+    def schema(self) -> dict[str, Any]:  # noqa: D102 - documented on the base class
+        return {"type": "integer", "minimum": self.low, "maximum": self.high}
+
+    def check(self, value: object) -> int:  # noqa: D102
+        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+            raise ArgumentError("wrong_type", self.words())
+        if not self.low <= value <= self.high:
+            raise ArgumentError("out_of_range", self.words())
+        return int(value)
+
+    def sample(self, rng: np.random.Generator) -> int:  # noqa: D102
+        return int(rng.integers(self.low, self.high + 1))
+
+    def words(self) -> str:  # noqa: D102
+        return f"an integer from {self.low} to {self.high}"
+
+
+@dataclass(frozen=True, slots=True)
+class TextKind(ArgumentKind):
+    """Text of bounded length."""
+
+    max_length: int = 400
+    examples: tuple[str, ...] = ("apple", "red car", "dogs")
+    min_length: int = 1
+
+    def schema(self) -> dict[str, Any]:  # noqa: D102
+        return {"type": "string", "minLength": self.min_length, "maxLength": self.max_length}
+
+    def check(self, value: object) -> str:  # noqa: D102
+        if not isinstance(value, str):
+            raise ArgumentError("wrong_type", self.words())
+        if not self.min_length <= len(value) <= self.max_length or (self.min_length and not value.strip()):
+            raise ArgumentError("out_of_range", self.words())
+        return value
+
+    def sample(self, rng: np.random.Generator) -> str:  # noqa: D102
+        return self.examples[int(rng.integers(len(self.examples)))]
+
+    def words(self) -> str:  # noqa: D102
+        return f"text of {self.min_length} to {self.max_length} characters"
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceKind(ArgumentKind):
+    """One of a few words."""
+
+    options: tuple[str, ...]
+
+    def schema(self) -> dict[str, Any]:  # noqa: D102
+        return {"type": "string", "enum": list(self.options)}
+
+    def check(self, value: object) -> str:  # noqa: D102
+        if not isinstance(value, str):
+            raise ArgumentError("wrong_type", self.words())
+        if value not in self.options:
+            raise ArgumentError("out_of_range", self.words())
+        return value
+
+    def sample(self, rng: np.random.Generator) -> str:  # noqa: D102
+        return self.options[int(rng.integers(len(self.options)))]
+
+    def words(self) -> str:  # noqa: D102
+        return "one of " + ", ".join(f'"{o}"' for o in self.options)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageNameKind(ArgumentKind):
+    """The name of an image of the episode. Whether it exists is only known during the episode."""
+
+    def schema(self) -> dict[str, Any]:  # noqa: D102
+        return {"type": "string", "minLength": 1, "maxLength": 64}
+
+    def check(self, value: object) -> str:  # noqa: D102
+        if not isinstance(value, str):
+            raise ArgumentError("wrong_type", self.words())
+        if not 1 <= len(value) <= 64:
+            raise ArgumentError("out_of_range", self.words())
+        return value
+
+    def sample(self, rng: np.random.Generator) -> str:  # noqa: D102
+        return f"img_{int(rng.integers(2))}"
+
+    def words(self) -> str:  # noqa: D102
+        return 'the name of an image, such as "img_0"'
+
+
+@dataclass(frozen=True, slots=True)
+class ListKind(ArgumentKind):
+    """A list of another kind, not empty, without repetitions."""
+
+    item: ArgumentKind
+
+    def schema(self) -> dict[str, Any]:  # noqa: D102
+        return {"type": "array", "items": self.item.schema(), "minItems": 1, "maxItems": MAX_LIST}
+
+    def check(self, value: object) -> list[Any]:  # noqa: D102
+        if not isinstance(value, (list, tuple)):
+            raise ArgumentError("wrong_type", self.words())
+        if not 1 <= len(value) <= MAX_LIST:
+            raise ArgumentError("out_of_range", self.words())
+        return list(dict.fromkeys(self.item.check(v) for v in value))
+
+    def sample(self, rng: np.random.Generator) -> list[Any]:  # noqa: D102
+        return list(dict.fromkeys(self.item.sample(rng) for _ in range(int(rng.integers(1, 4)))))
+
+    def words(self) -> str:  # noqa: D102
+        return f"a list of 1 to {MAX_LIST} items, each {self.item.words()}"
+
+
+ImageName = Annotated[str, ImageNameKind()]
+"""The name of an image."""
+ImageNames = Annotated[list[str], ListKind(ImageNameKind())]
+"""Names of images."""
+ObjectIds = Annotated[list[int], ListKind(IntegerKind(0, 9999))]
+"""Ids of objects."""
+Phrase = Annotated[str, TextKind(200)]
+"""A short noun phrase."""
+Coordinate = Annotated[int, IntegerKind(0, 1000)]
+"""A position as 0-1000 of the image's width or height."""

@@ -1,0 +1,98 @@
+"""Every error visenv raises on purpose, and the helpers that word them.
+
+A message has three parts, in this order: what is wrong (with the value), what was expected, what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "BadValueError",
+    "ExpertError",
+    "InfrastructureError",
+    "MissingExtraError",
+    "PluginError",
+    "UnknownNameError",
+    "VisenvError",
+    "bad_value",
+    "missing_extra",
+    "short",
+    "unknown_name",
+]
+
+
+class VisenvError(Exception):
+    """Base of every error that visenv raises on purpose."""
+
+
+class BadValueError(VisenvError, ValueError):
+    """A value given by a person or a program is not of the documented form."""
+
+
+class UnknownNameError(VisenvError, KeyError):
+    """A task, toolset, agent, expert, split, reward or profile of that name does not exist."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class MissingExtraError(VisenvError, ImportError):
+    """Something needs a package of an extra that is not installed."""
+
+
+class PluginError(VisenvError):
+    """An installed plugin cannot be imported, or two plugins share a name."""
+
+
+class ExpertError(VisenvError):
+    """An expert could not answer one request. Never a fault of the agent."""
+
+
+class InfrastructureError(VisenvError):
+    """An episode failed for a reason that is ours (expert down, timeout); it must not be scored."""
+
+
+def short(value: object, limit: int = 80) -> str:
+    """Return ``repr(value)`` on one line, cut to ``limit`` characters."""
+    if isinstance(value, str) and len(value) > 4 * limit:
+        value = value[: 4 * limit]  # never build the repr of a megabyte
+    try:
+        text = repr(value).replace("\n", " ")
+    except RecursionError:
+        text = f"a deeply nested {type(value).__name__}"
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean …?`` for the closest of ``known``, or an empty string."""
+    by_lower = {k.lower(): k for k in known}
+    close = difflib.get_close_matches(str(name)[:80].lower(), list(by_lower), n=3, cutoff=0.6)
+    return f" Did you mean {', '.join(repr(by_lower[c]) for c in close)}?" if close else ""
+
+
+def unknown_name(kind: str, name: object, known: Iterable[str], *, remedy: str) -> UnknownNameError:
+    """Word the error for a name that does not exist.
+
+    Args:
+        kind: What was looked for, such as ``"task"``.
+        name: The name as given.
+        known: The names that exist; the closest are suggested.
+        remedy: What to do, a sentence.
+    """
+    known = sorted(known)
+    hint = suggest(str(name), known) or (f" Known: {', '.join(known[:20])}." if known else "")
+    return UnknownNameError(f"Unknown {kind} {short(name)}.{hint} {remedy}")
+
+
+def bad_value(name: str, value: object, *, expected: str, remedy: str = "") -> BadValueError:
+    """Word the error for a value of the wrong form."""
+    return BadValueError(f"`{name}` is {short(value)}. Expected {expected}.{' ' + remedy if remedy else ''}")
+
+
+def missing_extra(what: str, extra: str) -> MissingExtraError:
+    """Word the error for a package that an extra would have installed."""
+    return MissingExtraError(
+        f'{what} needs a package that is not installed. Install it with `pip install "visenv[{extra}]"`.'
+    )

@@ -1,0 +1,195 @@
+"""Requests to visual experts, their results, and what an expert is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ..answers import Box
+from ..images import Image
+from ..masks import Mask
+
+__all__ = [
+    "Capability",
+    "DetectRequest",
+    "Detections",
+    "Expert",
+    "PointRequest",
+    "Points",
+    "ReadRequest",
+    "Request",
+    "Result",
+    "SegmentRequest",
+    "Segmentation",
+    "TextLines",
+    "UpscaleRequest",
+    "Upscaled",
+]
+
+Capability = Literal["detect", "segment", "point", "upscale", "read"]
+"""What an expert can be asked for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DetectRequest:
+    """Find every object that a noun phrase names."""
+
+    capability: ClassVar[Capability] = "detect"
+    image: Image
+    phrase: str
+
+    def key(self) -> tuple[Any, ...]:
+        """Return what the answer depends on besides the expert: the cache key."""
+        return self.capability, self.image.hash, self.phrase
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SegmentRequest:
+    """Segment one object from a box, from clicks, or both."""
+
+    capability: ClassVar[Capability] = "segment"
+    image: Image
+    box_xyxy: Box | None = None
+    """Pixels of ``image``."""
+    points_xy: tuple[tuple[float, float], ...] = ()
+    """Clicks in pixels of ``image``."""
+    points_positive: tuple[bool, ...] = ()
+    """For each click, whether it lies on the object (else it must be left out)."""
+    previous: Mask | None = None
+    """The mask to refine, if any, of the size of ``image``."""
+    prefer: Literal["score", "area"] = "score"
+    """Which of several candidate masks to return, for experts that make several: the surest or the largest."""
+
+    def key(self) -> tuple[Any, ...]:
+        """Return what the answer depends on besides the expert: the cache key."""
+        return (
+            self.capability, self.image.hash, self.box_xyxy, self.points_xy, self.points_positive,
+            self.previous and self.previous.counts, self.prefer,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PointRequest:
+    """Point at every object that a phrase names."""
+
+    capability: ClassVar[Capability] = "point"
+    image: Image
+    phrase: str
+
+    def key(self) -> tuple[Any, ...]:
+        """Return what the answer depends on besides the expert: the cache key."""
+        return self.capability, self.image.hash, self.phrase
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UpscaleRequest:
+    """Enlarge an image by a whole factor."""
+
+    capability: ClassVar[Capability] = "upscale"
+    image: Image
+    scale: int
+
+    def key(self) -> tuple[Any, ...]:
+        """Return what the answer depends on besides the expert: the cache key."""
+        return self.capability, self.image.hash, self.scale
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadRequest:
+    """Read the text in an image."""
+
+    capability: ClassVar[Capability] = "read"
+    image: Image
+
+    def key(self) -> tuple[Any, ...]:
+        """Return what the answer depends on besides the expert: the cache key."""
+        return self.capability, self.image.hash
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Detections:
+    """Boxes by descending score."""
+
+    boxes_xyxy: npt.NDArray[np.float64]
+    """``float64 (N, 4)``, pixels of the request's image, half-open."""
+    scores: npt.NDArray[np.float64]
+    """``float64 (N,)`` in [0, 1]."""
+    labels: tuple[str, ...]
+    """What the expert calls each object."""
+    masks: tuple[Mask, ...] | None = None
+    """One mask per box when the expert makes them anyway."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Segmentation:
+    """The mask of one object."""
+
+    mask: Mask
+    score: float
+    """The expert's own confidence in [0, 1]."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Points:
+    """Points by descending score."""
+
+    points_xy: npt.NDArray[np.float64]
+    """``float64 (N, 2)``, pixels of the request's image."""
+    scores: npt.NDArray[np.float64]
+    """``float64 (N,)`` in [0, 1]."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Upscaled:
+    """The enlarged image."""
+
+    image: Image
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextLines:
+    """Lines of text with their boxes, in reading order."""
+
+    lines: tuple[str, ...]
+    boxes_xyxy: npt.NDArray[np.float64]
+
+
+Request = DetectRequest | SegmentRequest | PointRequest | UpscaleRequest | ReadRequest
+Result = Detections | Segmentation | Points | Upscaled | TextLines
+
+
+class Expert(ABC):
+    """A visual model behind a tool. Deterministic: equal requests give equal results.
+
+    Subclasses set the class attributes and write :meth:`run`; nothing else is asked of them.
+    """
+
+    name: str
+    """Short name, as on the command line."""
+    version: str
+    """Changes whenever results may change."""
+    weights_hash: str = ""
+    """Hex hash of the weights or tables the results depend on."""
+    capabilities: frozenset[Capability]
+    """What it answers."""
+
+    @abstractmethod
+    def run(self, requests: Sequence[Request]) -> list[Result]:
+        """Answer a batch, all of one capability, in order.
+
+        Raises:
+            ExpertError: The batch cannot be answered; the caller then tries each request alone.
+        """
+
+    @property
+    def identity(self) -> str:
+        """Name, version and weights, as recorded with every result."""
+        return f"{self.name}@{self.version}" + (f"+{self.weights_hash[:12]}" if self.weights_hash else "")
+
+    def close(self) -> None:
+        """Give back what the expert holds."""

@@ -1,0 +1,134 @@
+"""A set of experts, one per capability, that answers mixed batches and remembers answers."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+from .. import plugins
+from ..errors import ExpertError, bad_value
+from ..specs import parse_spec
+from ._protocol import Capability, Expert, Request, Result
+
+__all__ = ["ROLES", "ExpertSet", "make_experts"]
+
+ROLES: dict[str, Capability] = {
+    "detector": "detect",
+    "segmenter": "segment",
+    "pointer": "point",
+    "upscaler": "upscale",
+    "reader": "read",
+}
+"""The words of the command line, ``detector=…``, for each capability."""
+
+
+class ExpertSet:
+    """Answers requests with one expert per capability.
+
+    Equal requests are asked once: within a batch, and across batches while they stay among the ``cache_size`` latest.
+    """
+
+    def __init__(self, experts: Mapping[Capability, Expert], *, cache_size: int = 4096) -> None:
+        self.experts = dict(experts)
+        self._cache: OrderedDict[tuple[object, ...], Result] = OrderedDict()
+        self._cache_size = cache_size
+        self._lock = threading.Lock()
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What the set can be asked for."""
+        return frozenset(self.experts)
+
+    def identities(self) -> dict[str, str]:
+        """Return each capability's expert, version and weights, for records."""
+        return {c: e.identity for c, e in sorted(self.experts.items())}
+
+    def execute(self, requests: Sequence[Request]) -> list[Result | ExpertError]:
+        """Answer requests in order; one that cannot be answered gives its error in place, alone."""
+        answers: dict[tuple[object, ...], Result | ExpertError] = {}
+        pending: dict[Capability, OrderedDict[tuple[object, ...], Request]] = {}
+        keys = []
+        for request in requests:
+            expert = self.experts.get(request.capability)
+            identity = expert.identity if expert else ""
+            key = (identity, *request.key())
+            keys.append(key)
+            if key in answers:
+                continue
+            with self._lock:
+                if key in self._cache:
+                    self._cache.move_to_end(key)
+                    answers[key] = self._cache[key]
+                    continue
+            if expert is None:
+                answers[key] = ExpertError(f"No expert of this set can {request.capability}.")
+                continue
+            pending.setdefault(request.capability, OrderedDict())[key] = request
+        for capability, group in pending.items():
+            found = self._run(self.experts[capability], list(group.values()))
+            for key, result in zip(group, found, strict=True):
+                answers[key] = result
+                if not isinstance(result, ExpertError):
+                    self._remember(key, result)
+        return [answers[key] for key in keys]
+
+    def _run(self, expert: Expert, requests: list[Request]) -> list[Result | ExpertError]:
+        try:
+            results = expert.run(requests)
+            if len(results) != len(requests):
+                raise ExpertError(f"{expert.identity} gave {len(results)} results for {len(requests)} requests.")
+            return list(results)
+        except Exception as error:  # the boundary to expert code: any failure must stay with its request
+            if len(requests) > 1:
+                return [self._run(expert, [request])[0] for request in requests]
+            wrapped = error if isinstance(error, ExpertError) else ExpertError(
+                f"{expert.identity} failed: {type(error).__name__}: {error}"
+            )
+            wrapped.__cause__ = None if wrapped is error else error
+            return [wrapped]
+
+    def _remember(self, key: tuple[object, ...], result: Result) -> None:
+        with self._lock:
+            self._cache[key] = result
+            while len(self._cache) > self._cache_size:
+                self._cache.popitem(last=False)
+
+    def close(self) -> None:
+        """Close every expert once."""
+        for expert in {id(e): e for e in self.experts.values()}.values():
+            expert.close()
+
+
+def make_experts(spec: str | ExpertSet) -> ExpertSet:
+    """Build an expert set from its name.
+
+    Args:
+        spec: ``"embedded"`` (one provider for all it can do) or roles, ``"detector=NAME,segmenter=NAME:key=value"``;
+            roles not named fall back to ``embedded``. An expert set is returned as it is.
+
+    Raises:
+        UnknownNameError: No such expert.
+        BadValueError: No such role.
+    """
+    if isinstance(spec, ExpertSet):
+        return spec
+    if "=" not in spec.split(":", 1)[0]:
+        return ExpertSet(_provide(spec))
+    experts = _provide("embedded")
+    for part in spec.split(","):
+        role, equals, name = part.partition("=")
+        if not equals or role not in ROLES:
+            raise bad_value("experts", part, expected=f"ROLE=NAME with a role of {', '.join(ROLES)}")
+        provided = _provide(name)
+        if ROLES[role] not in provided:
+            raise bad_value("experts", part, expected=f"an expert that can {ROLES[role]}; {name!r} cannot")
+        experts[ROLES[role]] = provided[ROLES[role]]
+    return ExpertSet(experts)
+
+
+def _provide(spec: str) -> dict[Capability, Expert]:
+    name, options = parse_spec(spec)
+    made = plugins.load("experts", name)(**options)
+    provided = made if isinstance(made, (list, tuple)) else [made]
+    return {capability: expert for expert in provided for capability in sorted(expert.capabilities)}

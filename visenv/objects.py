@@ -1,0 +1,116 @@
+"""Objects found in an episode, with ids that an agent can name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .answers import Box
+from .masks import Mask, box_iou_matrix
+
+__all__ = ["DetectedObject", "add_objects", "box_to_1000", "describe_objects"]
+
+LISTED = 40
+"""How many objects are listed one by one in text."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DetectedObject:
+    """One object, in pixels of a source image whatever view it was found in."""
+
+    id: int
+    image: str
+    """Name of the source image."""
+    label: str
+    score: float
+    box_xyxy: Box
+    mask: Mask | None = None
+    """``None`` until segmented."""
+    points_xy: tuple[tuple[float, float], ...] = ()
+    """Clicks so far, pixels of the source image."""
+    points_positive: tuple[bool, ...] = ()
+    prompt_box_xyxy: Box | None = None
+    """The box the mask was asked with."""
+
+    @property
+    def area_px(self) -> int:
+        """Mask pixels, or the box's area when there is no mask."""
+        if self.mask is not None:
+            return self.mask.area_px
+        x1, y1, x2, y2 = self.box_xyxy
+        return round((x2 - x1) * (y2 - y1))
+
+    def to_observation(self) -> dict[str, Any]:
+        """Return the entry of the observation's ``objects``."""
+        return {
+            "id": self.id,
+            "label": self.label,
+            "score": np.array([self.score], np.float32),
+            "box": np.array(self.box_xyxy, np.float32),
+            "area": self.area_px,
+            "image": self.image,
+        }
+
+
+def add_objects(
+    table: Sequence[DetectedObject],
+    found: Sequence[DetectedObject],
+    *,
+    next_id: int,
+    same_iou: float = 0.7,
+) -> tuple[tuple[DetectedObject, ...], list[DetectedObject]]:
+    """Add finds to an object table, numbering them; a find that overlaps a known object is that object.
+
+    Args:
+        table: The objects so far.
+        found: Finds, ids ignored, best first.
+        next_id: The first free id; ids are never used twice in an episode.
+        same_iou: Box IoU on one source image from which a find is the known object. The known one keeps its id, and
+            takes a mask or a better score from the find.
+
+    Returns:
+        The new table, and the object (old or new) of every distinct find in order of ``found``.
+    """
+    objects = list(table)
+    boxes = np.array([o.box_xyxy for o in (*table, *found)], np.float64).reshape(-1, 4)
+    iou = box_iou_matrix(boxes[len(objects) :], boxes)
+    columns = list(range(len(objects)))  # columns[i]: where objects[i] stands in `iou`
+    touched: dict[int, None] = {}
+    for row, find in enumerate(found):
+        overlap = np.where([o.image == find.image for o in objects], iou[row, columns], 0.0)
+        index = int(overlap.argmax()) if objects else -1
+        if objects and overlap[index] >= same_iou:
+            known = objects[index]
+            if known.mask is None and (find.mask is not None or find.score > known.score):
+                objects[index] = replace(find, id=known.id)
+        else:
+            index = len(objects)
+            objects.append(replace(find, id=next_id))
+            columns.append(len(table) + row)
+            next_id += 1
+        touched[objects[index].id] = None
+    by_id = {o.id: o for o in objects}
+    return tuple(objects), [by_id[i] for i in touched]
+
+
+def box_to_1000(box_xyxy: Box, size_wh: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return a pixel box as integers 0-1000 of an image of this size."""
+    width, height = size_wh
+    scale = (1000 / width, 1000 / height) * 2
+    x1, y1, x2, y2 = (min(1000, max(0, round(v * s))) for v, s in zip(box_xyxy, scale, strict=True))
+    return x1, y1, x2, y2
+
+
+def describe_objects(objects: Sequence[DetectedObject], sizes_wh: dict[str, tuple[int, int]]) -> str:
+    """List objects for an agent, one line each: id, label, score, box (0-1000), source image."""
+    lines = []
+    for o in objects[:LISTED]:
+        kind = "mask" if o.mask is not None else "box"
+        lines.append(f"#{o.id} {o.label} {o.score:.2f} {kind} {box_to_1000(o.box_xyxy, sizes_wh[o.image])} in {o.image}")
+    if len(objects) > LISTED:
+        rest = objects[LISTED:]
+        lines.append(f"… and {len(rest)} more, #{rest[0].id} to #{rest[-1].id}")
+    return "\n".join(lines)

@@ -1,0 +1,83 @@
+"""Finding tasks, agents, toolsets, experts and commands by entry point, ours and other people's alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from .errors import PluginError, unknown_name
+
+__all__ = ["GROUPS", "Plugin", "find", "load", "names", "plugins"]
+
+GROUPS = ("agents", "commands", "experts", "tasks", "toolsets")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plugin:
+    """One entry of a group, not imported until :meth:`load`."""
+
+    group: str
+    name: str
+    version: int
+    """From the entry-point name ``NAME-vN``; 0 when it has none."""
+    entry_point: EntryPoint
+
+    def load(self) -> Any:
+        """Import the object.
+
+        Raises:
+            PluginError: It cannot be imported; the message says why.
+        """
+        try:
+            return self.entry_point.load()
+        except Exception as error:  # somebody else's module runs here: whatever it raises is its breakage
+            raise PluginError(
+                f"The {self.group} plugin {self.name!r} ({self.entry_point.value}) cannot be imported: "
+                f"{type(error).__name__}: {error}. Reinstall or remove the package that provides it."
+            ) from error
+
+
+@cache
+def plugins(group: str) -> dict[str, Plugin]:
+    """Return the installed plugins of a group by name, sorted.
+
+    Raises:
+        PluginError: Two packages provide the same name.
+    """
+    found: dict[str, Plugin] = {}
+    for entry in entry_points(group=f"visenv.{group}"):
+        base, dash, number = entry.name.rpartition("-v")
+        name, version = (base, int(number)) if dash and number.isdigit() else (entry.name, 0)
+        other = found.get(name)
+        if other is not None and other.entry_point.value != entry.value:
+            raise PluginError(
+                f"Two packages provide the {group} plugin {name!r}: {other.entry_point.value} and {entry.value}. "
+                "Names must be unique. Uninstall one of the packages."
+            )
+        found[name] = Plugin(group=group, name=name, version=version, entry_point=entry)
+    return dict(sorted(found.items()))
+
+
+def names(group: str) -> list[str]:
+    """Return the names in a group, sorted."""
+    return list(plugins(group))
+
+
+def find(group: str, name: str) -> Plugin:
+    """Return a plugin by name; case does not matter.
+
+    Raises:
+        UnknownNameError: There is none of that name.
+    """
+    by_lower = {n.lower(): p for n, p in plugins(group).items()}
+    try:
+        return by_lower[name.lower()]
+    except KeyError:
+        raise unknown_name(group.rstrip("s"), name, plugins(group), remedy="List them with `visenv list`.") from None
+
+
+def load(group: str, name: str) -> Any:
+    """Import and return a plugin's object by name."""
+    return find(group, name).load()

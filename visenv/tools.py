@@ -1,0 +1,302 @@
+"""Tools: generator functions that ask experts and return a result, described once by signature and docstring.
+
+A tool is sans-IO. It yields lists of expert requests, is sent the list of results, and returns a :class:`ToolResult`; who
+executes the requests, and in which company, is the driver's business. It never changes the episode: the result says
+what changes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import numpy as np
+
+from .answers import Answer, AnswerKind
+from .arguments import ArgumentError, ArgumentKind
+from .errors import bad_value, short, suggest
+from .experts import Request, Result
+from .images import Image
+from .objects import DetectedObject
+
+if TYPE_CHECKING:
+    from .context import ToolContext
+
+__all__ = [
+    "CallError",
+    "NewImage",
+    "Parameter",
+    "Tool",
+    "ToolBody",
+    "ToolCall",
+    "ToolResult",
+    "Toolset",
+    "check_call",
+    "tool",
+]
+
+ToolCall = dict[str, Any]
+"""``{"name": str, "arguments": {…}}``."""
+
+class CallError(Exception):
+    """The agent's call cannot be carried out. The message is the observation; ``code`` is its class."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewImage:
+    """An image that a tool made, or an overlay that shows what it found."""
+
+    name: str
+    """Name in the episode; an overlay's name gets the turn appended."""
+    image: Image
+    parent: str
+    """The image it was made from."""
+    to_parent: np.ndarray | None = None
+    """2x3 affine map of its pixels (edges) to the parent's; ``None`` for an overlay, which has the parent's pixels."""
+    origin: str
+    """How it was made, in a few words."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ToolResult:
+    """What a tool call changed and what the agent is told."""
+
+    text: str
+    new_images: tuple[NewImage, ...] = ()
+    """Images to keep under a name."""
+    show: tuple[str, ...] = ()
+    """Names of images put before the agent, new or old, in order."""
+    objects: tuple[DetectedObject, ...] | None = None
+    """The whole object table after the call; ``None`` leaves it as it was."""
+    state: Mapping[str, Any] | None = None
+    """The toolset's private state after the call; ``None`` leaves it as it was."""
+    answer: Answer | None = None
+    """A submitted answer, which ends the episode."""
+
+
+ToolBody = Generator[Sequence[Request], list[Result], ToolResult]
+"""What a tool function returns when called."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parameter:
+    """One argument of a tool."""
+
+    name: str
+    kind: ArgumentKind
+    description: str
+    required: bool
+    default: Any = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tool:
+    """A tool as everybody needs it: schema, check, text and body, from one source."""
+
+    name: str
+    summary: str
+    """First paragraph of the docstring, written for a model."""
+    parameters: tuple[Parameter, ...]
+    body: Callable[..., ToolBody]
+    answers: frozenset[AnswerKind] | None = None
+    """For a tool that ends the episode: the kinds of answer it can give. ``None`` for all others."""
+    requires: frozenset[str] = frozenset()
+    """The expert capabilities it needs."""
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema of the arguments, flat."""
+        return {
+            "type": "object",
+            "properties": {p.name: {**p.kind.schema(), "description": p.description} for p in self.parameters},
+            "required": [p.name for p in self.parameters if p.required],
+            "additionalProperties": False,
+        }
+
+    def to_openai(self) -> dict[str, Any]:
+        """Return the entry for an OpenAI ``tools`` list."""
+        return {
+            "type": "function",
+            "function": {"name": self.name, "description": self.summary, "parameters": self.schema},
+        }
+
+    def check(self, arguments: object) -> dict[str, Any]:
+        """Return the arguments in canonical form, defaults left out.
+
+        Raises:
+            CallError: ``wrong_type``, ``out_of_range``, ``missing_argument`` or ``unknown_argument``.
+        """
+        if not isinstance(arguments, Mapping):
+            raise CallError(
+                "wrong_type", f"The arguments of {self.name} are {short(arguments)}. Expected an object. {self.usage()}"
+            )
+        known = {p.name: p for p in self.parameters}
+        for name in arguments:
+            if name not in known:
+                raise CallError(
+                    "unknown_argument",
+                    f"{self.name} has no argument {short(name)}.{suggest(str(name), known)} {self.usage()}",
+                )
+        clean = {}
+        for name, parameter in known.items():
+            if name not in arguments:
+                if parameter.required:
+                    raise CallError(
+                        "missing_argument",
+                        f"{self.name} needs the argument `{name}`, {parameter.kind.words()}. {self.usage()}",
+                    )
+                continue
+            try:
+                clean[name] = parameter.kind.check(arguments[name])
+            except ArgumentError as error:
+                raise CallError(
+                    error.code,
+                    f"Argument `{name}` of {self.name} is {short(arguments[name])}. Expected {error}. {self.usage()}",
+                ) from None
+        return clean
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The module-level name holds the tool, not the function: pickle by that name.
+        return _find_tool, (self.body.__module__, self.body.__qualname__)
+
+    def usage(self) -> str:
+        """Return a valid example call in words."""
+        rng = np.random.default_rng(0)
+        example = {p.name: p.kind.sample(rng) for p in self.parameters if p.required}
+        inside = ", ".join(f"{k}={v!r}" for k, v in example.items())
+        return f"Example: {self.name}({inside})"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Toolset:
+    """A named set of tools that an agent plays with."""
+
+    name: str
+    tools: tuple[Tool, ...]
+    guidance: str = ""
+    """What the prompt says about how to work with the tools."""
+    at_turn_limit: Callable[[ToolContext], Answer | None] | None = None
+    """What counts as submitted when the turns run out; ``None`` means nothing does."""
+
+    def for_answers(self, kind: AnswerKind) -> Toolset:
+        """Return the set without the final tools that cannot give this kind of answer."""
+        kept = tuple(t for t in self.tools if t.answers is None or kind in t.answers)
+        return Toolset(name=self.name, tools=kept, guidance=self.guidance, at_turn_limit=self.at_turn_limit)
+
+    def for_capabilities(self, capabilities: frozenset[str]) -> Toolset:
+        """Return the set without the tools that need an expert which is not there."""
+        kept = tuple(t for t in self.tools if t.requires <= capabilities)
+        return Toolset(name=self.name, tools=kept, guidance=self.guidance, at_turn_limit=self.at_turn_limit)
+
+    def __getitem__(self, name: str) -> Tool:
+        for one in self.tools:
+            if one.name == name:
+                return one
+        raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        return any(t.name == name for t in self.tools)
+
+    @property
+    def names(self) -> list[str]:
+        """The tools' names, in order."""
+        return [t.name for t in self.tools]
+
+
+def check_call(toolset: Toolset, call: object) -> ToolCall:
+    """Return a call in canonical form.
+
+    Args:
+        toolset: The tools that may be called.
+        call: Anything; only ``{"name": str, "arguments": {…}}`` with valid values passes.
+
+    Raises:
+        CallError: The call is not of that form, or no such tool, or a bad argument.
+    """
+    if not isinstance(call, Mapping) or not isinstance(call.get("name"), str) or set(call) - {"name", "arguments"}:
+        raise CallError(
+            "not_a_call",
+            f'The action is {short(call)}. Expected a tool call {{"name": …, "arguments": {{…}}}}. '
+            f"Tools: {', '.join(toolset.names)}.",
+        )
+    name = call["name"]
+    if name not in toolset:
+        hint = suggest(name, toolset.names)
+        raise CallError("unknown_tool", f"There is no tool {short(name)}.{hint} Tools: {', '.join(toolset.names)}.")
+    return {"name": name, "arguments": toolset[name].check(call.get("arguments", {}))}
+
+
+def tool(
+    *, answers: Sequence[AnswerKind] | None = None, requires: Sequence[str] = (), name: str | None = None
+) -> Callable[[Callable[..., ToolBody]], Tool]:
+    """Make a :class:`Tool` of a generator function.
+
+    The function's first parameter is the :class:`~visenv.context.ToolContext`; each other one is annotated with an argument
+    kind and described under ``Args:`` in a Google docstring, written for a model.
+
+    Args:
+        answers: For a tool that ends the episode, the kinds of answer it gives.
+        requires: Expert capabilities it needs.
+        name: Name for the agent; the function's own by default.
+
+    Raises:
+        BadValueError: A parameter has no kind or no description.
+    """
+
+    def make(function: Callable[..., ToolBody]) -> Tool:
+        summary, described = _split_docstring(function)
+        hints = get_type_hints(function, include_extras=True, localns={"ToolContext": object})
+        parameters = []
+        for parameter in list(inspect.signature(function).parameters.values())[1:]:
+            kinds = [m for m in _metadata(hints[parameter.name]) if isinstance(m, ArgumentKind)]
+            if len(kinds) != 1 or parameter.name not in described:
+                raise bad_value(
+                    f"{function.__name__}.{parameter.name}", hints[parameter.name],
+                    expected="an annotation with one argument kind, and a line under Args: in the docstring",
+                )  # fmt: skip
+            required = parameter.default is inspect.Parameter.empty
+            parameters.append(
+                Parameter(
+                    name=parameter.name, kind=kinds[0], description=described[parameter.name], required=required,
+                    default=None if required else parameter.default,
+                )  # fmt: skip
+            )
+        return Tool(
+            name=name or function.__name__, summary=summary, parameters=tuple(parameters), body=function,
+            answers=None if answers is None else frozenset(answers), requires=frozenset(requires),
+        )  # fmt: skip
+
+    return make
+
+
+def _find_tool(module: str, qualname: str) -> Tool:
+    found = importlib.import_module(module)
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    if not isinstance(found, Tool):
+        raise bad_value("tool", f"{module}:{qualname}", expected="a module-level tool")
+    return found
+
+
+def _metadata(hint: Any) -> tuple[Any, ...]:
+    found = tuple(getattr(hint, "__metadata__", ()))
+    for inner in getattr(hint, "__args__", ()):  # Optional[Annotated[…]]
+        found += _metadata(inner) if inner is not hint else ()
+    return found
+
+
+def _split_docstring(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
+    text = inspect.getdoc(function) or ""
+    summary, _, rest = text.partition("\nArgs:\n")
+    described: dict[str, str] = {}
+    for match in re.finditer(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", rest, re.MULTILINE):
+        described[match[1]] = " ".join(match[2].split())
+    return " ".join(summary.split()), described

@@ -1,0 +1,151 @@
+"""Pieces that several toolsets use: final tools, patches, and making objects of what experts return."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+
+from ..answers import Answer, AnswerKind
+from ..arguments import IntegerKind, TextKind
+from ..context import ToolContext
+from ..images import Image
+from ..masks import Mask
+from ..memory import NamedImage
+from ..objects import DetectedObject
+from ..tools import CallError, NewImage, ToolBody, ToolResult, tool
+
+__all__ = [
+    "MAX_PATCHES",
+    "MAX_PIXELS",
+    "PatchSize",
+    "cut_patches",
+    "found_object",
+    "submit",
+    "submit_choice",
+    "submit_count",
+    "submit_none",
+]
+
+PatchSize = Annotated[int, IntegerKind(32, 8192)]
+MAX_PATCHES = 64
+"""Most patches one call may make."""
+MAX_PIXELS = 4096 * 4096
+"""Largest image a tool may make."""
+
+
+def found_object(
+    context: ToolContext,
+    image: NamedImage,
+    *,
+    label: str,
+    score: float,
+    box_xyxy: Sequence[float] | None = None,
+    mask: Mask | None = None,
+    points: Sequence[tuple[float, float, bool]] = (),
+    prompt_box_xyxy: Sequence[float] | None = None,
+) -> DetectedObject:
+    """Make an object of what was found in an image, moved to the image's source.
+
+    The box is the mask's own when there is a mask. Coordinates are pixels of ``image``; the id is set later.
+    """
+    moved = None if mask is None else context.mask_to_source(image, mask)
+    if moved is not None and moved.area_px:
+        box = tuple(float(v) for v in moved.box_xyxy)
+    else:
+        box = context.box_to_source(image, box_xyxy if box_xyxy is not None else (0, 0, 0, 0))
+    clicks = [(context.box_to_source(image, (x, y, x, y))[:2], positive) for x, y, positive in points]
+    return DetectedObject(
+        id=0, image=image.source, label=label, score=min(1.0, max(0.0, float(score))), box_xyxy=box, mask=moved,  # type: ignore[arg-type]
+        points_xy=tuple(xy for xy, _ in clicks), points_positive=tuple(p for _, p in clicks),
+        prompt_box_xyxy=None if prompt_box_xyxy is None else context.box_to_source(image, prompt_box_xyxy),
+    )  # fmt: skip
+
+
+def cut_patches(
+    image: NamedImage, patch_px: int, *, remainder: float = 0.3, margin: float = 0.2
+) -> list[tuple[NewImage, tuple[int, int, int, int]]]:
+    """Cut an image into overlapping patches.
+
+    Args:
+        image: What to cut.
+        patch_px: Side of a cell in pixels.
+        remainder: A last cell smaller than this share of ``patch_px`` joins its neighbour.
+        margin: Each cell grows by this share of its length on every side, inside the image.
+
+    Returns:
+        Each patch, named ``<image>_r<row>_c<column>`` from 1, with its cell before growing (pixel box).
+
+    Raises:
+        CallError: ``too_many_patches``, before anything is cut.
+
+    Source: VisHarness ``SplitImageIntoPatches``.
+    """
+    width, height = image.size_wh
+    columns, rows = (_segments(length, patch_px, remainder) for length in (width, height))
+    if len(columns) * len(rows) > MAX_PATCHES:
+        raise CallError(
+            "too_many_patches",
+            f"A patch size of {patch_px} cuts {image.name!r} ({width} x {height} px) into {len(columns) * len(rows)} "
+            f"patches. Expected at most {MAX_PATCHES}. Use a larger patch size.",
+        )
+    patches = []
+    for r, (y1, y2) in enumerate(rows, 1):
+        for c, (x1, x2) in enumerate(columns, 1):
+            dx, dy = int(margin * (x2 - x1)), int(margin * (y2 - y1))
+            left, top, right, bottom = max(0, x1 - dx), max(0, y1 - dy), min(width, x2 + dx), min(height, y2 + dy)
+            patch = NewImage(
+                name=f"{image.name}_r{r}_c{c}", image=Image(image.image.pixels[top:bottom, left:right].copy()),
+                parent=image.name, to_parent=np.array([[1.0, 0, left], [0, 1.0, top]]),
+                origin=f"patch of {image.name}, row {r}, column {c}",
+            )  # fmt: skip
+            patches.append((patch, (x1, y1, x2, y2)))
+    return patches
+
+
+def _segments(length: int, size: int, remainder: float) -> list[tuple[int, int]]:
+    starts = list(range(0, length, size))
+    if len(starts) > 1 and length - starts[-1] < remainder * size:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], length], strict=True))
+
+
+@tool(answers=[AnswerKind.MASK, AnswerKind.BOXES, AnswerKind.COUNT])
+def submit(context: ToolContext) -> ToolBody:
+    """Submit all current objects as the final answer. Drop the ones that do not belong to the answer first."""
+    yield from ()
+    if not context.objects:
+        raise CallError(
+            "nothing_to_submit", "There are no objects to submit. Find some first, or call submit_none if nothing matches."
+        )
+    return ToolResult(text=f"Submitted {len(context.objects)} objects.", answer=context.answer(context.objects))
+
+
+@tool(answers=[AnswerKind.MASK, AnswerKind.BOXES, AnswerKind.COUNT])
+def submit_none(context: ToolContext) -> ToolBody:
+    """Submit as the final answer that nothing in the image matches the instruction."""
+    yield from ()
+    return ToolResult(text="Submitted: no such object.", answer=Answer(no_target=True))
+
+
+@tool(answers=[AnswerKind.COUNT])
+def submit_count(context: ToolContext, count: Annotated[int, IntegerKind(0, 100_000)]) -> ToolBody:
+    """Submit a number as the final answer, when counting by other means than the current objects.
+
+    Args:
+        count: How many objects match the instruction.
+    """
+    yield from ()
+    return ToolResult(text=f"Submitted the number {count}.", answer=Answer(count=count))
+
+
+@tool(answers=[AnswerKind.CHOICE])
+def submit_choice(context: ToolContext, choice: Annotated[str, TextKind(20, ("A", "B", "C"))]) -> ToolBody:
+    """Submit the letter of an option as the final answer.
+
+    Args:
+        choice: The letter of the right option, such as "B".
+    """
+    yield from ()
+    return ToolResult(text=f"Submitted {choice}.", answer=Answer(choice=choice))
