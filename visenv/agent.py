@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from . import plugins
 from .answers import AnswerKind, Target
 from .episode import Observation
+from .objects import DetectedObject
 from .specs import parse_spec
 from .tools import ToolCall, Toolset
 
@@ -21,6 +22,11 @@ class Privilege(Protocol):
     @property
     def target(self) -> Target:
         """The truth of the sample."""
+        ...
+
+    @property
+    def objects(self) -> Sequence[DetectedObject]:
+        """The objects of the episode now, with the masks that others only see drawn in the picture."""
         ...
 
     def register_target(self) -> None:
