@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+from gymnasium.utils import EzPickle
 
 from . import plugins
 from .drawing import draw_objects
@@ -29,7 +30,7 @@ STREAM = 2**31
 """Indices of a split without end are drawn below this."""
 
 
-class VisenvEnv(gym.Env[Observation, ToolCall]):
+class VisenvEnv(gym.Env[Observation, ToolCall], EzPickle):
     """A visual benchmark as an environment: read an instruction, call tools on images, submit an answer.
 
     ## Description
@@ -107,6 +108,10 @@ class VisenvEnv(gym.Env[Observation, ToolCall]):
         Raises:
             UnknownNameError: No such task, split, level, toolset, memory policy, expert, reward or grammar.
         """
+        EzPickle.__init__(
+            self, task, split=split, level=level, toolset=toolset, memory=memory, experts=experts, reward=reward,
+            grammar=grammar, max_turns=max_turns, max_invalid_calls=max_invalid_calls, render_mode=render_mode,
+        )  # fmt: skip
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise bad_value("render_mode", render_mode, expected=f"one of {self.metadata['render_modes']} or None")
         self.task = make_task(task)

@@ -16,6 +16,7 @@ __all__ = ["Scripted"]
 
 PATCH_PX = 512
 """Scenes larger than this are cut into patches where many small objects are asked for."""
+ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 
 
 class Scripted:
@@ -142,8 +143,8 @@ def _best_option(question: Question, counts: list[Counter[str]]) -> str:
     scores = {}
     for letter, text in question.options:
         number = re.search(r"\d+", text)
-        image = int(number[0]) - 1 if number else -1
-        at = image if 0 <= image < len(counts) else 0
+        image = next((i for i, word in enumerate(ORDINALS) if word in text.lower()), 0)
+        at = min(image, len(counts) - 1)
         name = text.lower().rstrip(".")
         for article in ("a ", "an ", "the "):
             name = name.removeprefix(article)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .. import plugins
 from ..errors import ExpertError, bad_value
@@ -34,6 +35,15 @@ class ExpertSet:
         self._cache: OrderedDict[tuple[object, ...], Result] = OrderedDict()
         self._cache_size = cache_size
         self._lock = threading.Lock()
+
+    def __deepcopy__(self, memo: object) -> ExpertSet:
+        return self  # environments made from one spec share their experts: models are heavy
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"experts": self.experts, "cache_size": self._cache_size}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["experts"], cache_size=state["cache_size"])  # type: ignore[misc]
 
     @property
     def capabilities(self) -> frozenset[Capability]:
