@@ -12,8 +12,6 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from .errors import short
-
 __all__ = [
     "ArgumentError",
     "ArgumentKind",
@@ -105,6 +103,8 @@ class TextKind(ArgumentKind):
             raise ArgumentError("wrong_type", self.words())
         if not self.min_length <= len(value) <= self.max_length or (self.min_length and not value.strip()):
             raise ArgumentError("out_of_range", self.words())
+        if any("\ud800" <= c <= "\udfff" for c in value):  # half a character: cannot be written to any file
+            raise ArgumentError("out_of_range", f"{self.words()}, valid Unicode")
         return value
 
     def sample(self, rng: np.random.Generator) -> str:  # noqa: D102

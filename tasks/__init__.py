@@ -1,0 +1,1 @@
+"""Benchmarks: samples by split, and how answers are scored."""

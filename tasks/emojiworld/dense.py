@@ -1,0 +1,98 @@
+"""Dense detection: hundreds of small objects, a box for each one of the named categories."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from visenv.answers import AnswerKind, Target
+from visenv.task import Profile
+
+from ..profiles import PROFILES
+from .check import Query, matching
+from .queries import templates
+from .rng import Rng
+from .scene import lay_out, make_thing
+from .words import confusable, joined, named
+from .world import Draft, EmojiTask, other_categories, pools, wording_of
+
+__all__ = ["EmojiDense"]
+
+SIDE_PX = {1: 1024, 2: 1536, 3: 2048}
+NUM_OBJECTS = {1: (100, 150), 2: (150, 250), 3: (250, 400)}
+NUM_CATEGORIES = (8, 14)
+OBJECT_PX = (20, 56)
+
+
+class EmojiDense(EmojiTask):
+    """Put a box around each of many small objects.
+
+    ## Description
+    One picture of 1024, 1536 or 2048 pixels a side with 100-150, 150-250 or 250-400 objects of 20 to 56 pixels
+    (levels 1 to 3), from 8 to 14 categories. One to three categories are asked for.
+
+    ## Rewards
+    Primary score: F1 at IoU 0.5.
+
+    ## Starting State
+    The instruction and the whole picture.
+
+    ## Arguments
+    ``split``: train, val, test (held-out wording), test_novel (also held-out target categories), experts.
+    ``level``: 1, 2 or 3.
+
+    ## Metrics
+    ``dense200/rexomni``: F1 at IoU 0.5 and 0.95 and its mean over 0.5, 0.55, … 0.95.
+
+    ## References
+    Jiang et al., "Detect Anything via Next Point Prediction" (Rex-Omni), 2025, for Dense200 and its metric.
+
+    ## Version History
+    0: initial version.
+    """
+
+    name: ClassVar[str] = "EmojiDense"
+    kind: ClassVar[AnswerKind] = AnswerKind.BOXES
+    max_turns: ClassVar[int] = 12
+    profile: ClassVar[Profile] = PROFILES["dense200/rexomni"]
+
+    def _draw(self, plan: Rng, rng: Rng, split: str, level: int) -> Draft | None:
+        wording, pool = wording_of(split), pools(split)
+        asked: list[str] = []
+        for name in plan.shuffle(pool.targets)[: plan.integer(1, 3)]:
+            if not any(name in confusable()[other] for other in asked):
+                asked.append(name)
+        banned = set(asked).union(*(confusable()[n] for n in asked))
+        others = other_categories(
+            rng, split, plan.integer(*NUM_CATEGORIES) - len(asked), banned, like=asked[0] if level > 1 else None
+        )
+        weights = {name: rng.uniform(0.5, 2.0) for name in [*asked, *others]}
+        low, high = OBJECT_PX
+        things = []
+        for k in range(plan.integer(*NUM_OBJECTS[level])):
+            name = asked[k] if k < len(asked) else rng.weighted(weights)
+            looks = ("grey",) if level == 3 and name in others and rng.chance(0.05) else ()
+            things.append(make_thing(name, rng.integer(low, high), rng, level, looks=looks, required=k < len(asked)))
+        side = SIDE_PX[level]
+        layout = lay_out(
+            rng.shuffle(things), size_wh=(side, side), level=level, rng=rng, min_visible=None if level == 1 else 0.85
+        )
+        if layout is None or len(layout.objects) < NUM_OBJECTS[level][0]:
+            return None
+        query = Query(kind="dense", categories=tuple(asked))
+        selected = sorted(matching(layout.objects, query))
+        if selected != [i for i, o in enumerate(layout.objects) if o.category in asked]:
+            return None
+        chosen = [layout.objects[i] for i in selected]
+        target = Target(
+            kind=AnswerKind.BOXES,
+            size_hw=(side, side),
+            labels=tuple(o.category for o in chosen),
+            boxes_xyxy=tuple(o.target_box_xyxy for o in chosen),
+        )
+        singular = [named(n, rng, synonyms=False) for n in asked]
+        text = rng.choice(templates("dense", wording)).format(
+            every=joined([singular[0], *(f"every {n}" for n in singular[1:])]),
+            each=joined([singular[0], *(f"each {n}" for n in singular[1:])]),
+            plurals=joined([named(n, rng, plural=True, synonyms=False) for n in asked]),
+        )
+        return Draft(instruction=text, layouts=(layout,), target=target, query=query, meta={"num_targets": len(chosen)})

@@ -1,0 +1,116 @@
+"""``dense200/rexomni``: F1 of boxes over IoU thresholds, averaged over images, as in Rex-Omni's evaluation.
+
+Source: evaluation/metrics/other_metric.py of IDEA-Research/Rex-Omni@478e44f8. A box may match one of another category
+as long as the truth has that category; order decides ties; scores play no role.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from visenv.answers import Answer, Box, Target
+from visenv.masks import box_iou_matrix
+from visenv.task import Metrics, Profile, Row
+
+__all__ = ["PROFILE", "THRESHOLDS", "aggregate", "primary", "row", "row_from_dicts"]
+
+THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+Boxes = Mapping[str, Sequence[Sequence[float]]]
+
+
+def row(target: Target, answer: Answer | None) -> Row:
+    """Match one image's boxes; boxes without any labels count as what was asked for."""
+    if answer is None:
+        return {**row_from_dicts(_grouped(target.boxes_xyxy, target.labels), {}), "failed": True}
+    boxes = () if answer.no_target else answer.boxes_xyxy
+    asked = target.labels[0] if target.labels else ""
+    labels = answer.labels or (asked,) * len(boxes)
+    return row_from_dicts(_grouped(target.boxes_xyxy, target.labels), _grouped(boxes, labels))
+
+
+def row_from_dicts(truth: Boxes, predicted: Boxes) -> Row:
+    """Match boxes given by category, in the order given."""
+    truth, predicted = _normalised(truth), _normalised(predicted)
+    wanted = [box for boxes in truth.values() for box in boxes]
+    candidates = [box for name in truth for box in predicted.get(name, ())]
+    ious = box_iou_matrix(wanted, candidates) if wanted and candidates else np.zeros((len(wanted), 0))
+    return {
+        "n_gt": len(wanted),
+        "n_pred": sum(map(len, predicted.values())),
+        "gt_keys": bool(truth),
+        "matched": [_matches(ious, t) for t in THRESHOLDS],
+        "failed": False,
+    }
+
+
+def aggregate(rows: Sequence[Mapping[str, Any]]) -> Metrics:
+    """Reduce rows: precision and recall are means over images, F1 is of the means."""
+    names = [f"{m}@{t}" for t in (0.5, 0.95) for m in ("P", "R", "F1")] + ["P_mean", "R_mean", "F1_mean"]
+    if not rows:
+        return dict.fromkeys(names)
+    table = []
+    for k in range(len(THRESHOLDS)):
+        pairs = [_precision_recall(r, k) for r in rows]
+        precision, recall = (sum(p[side] for p in pairs) / len(pairs) for side in (0, 1))
+        both = precision + recall
+        table.append((precision, recall, 2 * precision * recall / both if both else 0.0))
+    means = [sum(column) / len(table) for column in zip(*table, strict=True)]
+    return dict(zip(names, [*table[0], *table[-1], *means], strict=True))
+
+
+def primary(row: Mapping[str, Any]) -> float:
+    """Return the image's F1 at IoU 0.5; 1 when there is nothing to find and nothing was submitted."""
+    if row["failed"]:
+        return 0.0
+    total = row["n_gt"] + row["n_pred"]
+    return 2 * row["matched"][0] / total if total else 1.0
+
+
+def _precision_recall(row: Mapping[str, Any], k: int) -> tuple[float, float]:
+    if row["failed"]:
+        return 0.0, 0.0
+    if not row["gt_keys"]:
+        return (0.0, 0.0) if row["n_pred"] else (1.0, 1.0)
+    if not row["n_pred"]:
+        return 0.0, 0.0
+    matched = row["matched"][k]
+    return matched / row["n_pred"], matched / row["n_gt"] if row["n_gt"] else 0.0
+
+
+def _matches(ious: np.ndarray[Any, np.dtype[np.float64]], threshold: float) -> int:
+    """Give each true box in turn the best free prediction that reaches the threshold."""
+    free = np.ones(ious.shape[1], bool)
+    matched = 0
+    for line in ious:
+        if not free.any():
+            break
+        best = int(np.where(free, line, -1.0).argmax())
+        if line[best] >= threshold and line[best] > 0:
+            free[best] = False
+            matched += 1
+    return matched
+
+
+def _normalised(boxes: Boxes) -> dict[str, Sequence[Sequence[float]]]:
+    """Keep the letters of each key; of keys that become equal the last one's boxes stay, at the first one's place."""
+    return {re.sub(r"[^a-z]", "", name.lower()): value for name, value in boxes.items()}
+
+
+def _grouped(boxes: Iterable[Box], labels: Iterable[str]) -> dict[str, list[Box]]:
+    out: dict[str, list[Box]] = {}
+    for box, label in zip(boxes, labels, strict=True):
+        out.setdefault(label, []).append(box)
+    return out
+
+
+PROFILE = Profile(
+    name="dense200/rexomni",
+    source="IDEA-Research/Rex-Omni@478e44f8 evaluation/metrics/other_metric.py",
+    row=row,
+    aggregate=aggregate,
+    primary=primary,
+)

@@ -1,0 +1,100 @@
+"""``rec8k/official``: counting errors, and localisation of the counted objects by their boxes.
+
+Source: ``eval`` in train_test.py of sydai/referring-expression-counting@e8f5a54f. Its published MAE and RMSE treat an
+image without objects as having one (a point at the corner); ``MAE_true`` and ``RMSE_true`` beside them do not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+
+from visenv.answers import Answer, Target
+from visenv.task import Metrics, Profile, Row
+
+__all__ = ["PROFILE", "aggregate", "localised", "primary", "row"]
+
+
+def row(target: Target, answer: Answer | None) -> Row:
+    """Count one answer and match its boxes with the centres of the true ones."""
+    truth = len(target.boxes_xyxy)
+    points = np.asarray(target.boxes_xyxy, np.float64).reshape(-1, 2, 2).mean(1)
+    given = answer is not None and not answer.no_target
+    boxes = answer.boxes_xyxy if given and answer is not None else ()
+    tp, fp, fn = localised(np.asarray(boxes, np.float64).reshape(-1, 4), points, target.size_hw)
+    return {
+        "pred": answer.num_objects if given and answer is not None else 0,
+        "truth": truth,
+        "tp": tp,
+        "fp": fp,
+        "fn": fn,
+        "boxes": bool(boxes),
+        "failed": answer is None,
+    }
+
+
+def localised(
+    boxes_xyxy: npt.NDArray[np.float64], points_xy: npt.NDArray[np.float64], size_hw: tuple[int, int]
+) -> tuple[int, int, int]:
+    """Return true positives, false positives and false negatives.
+
+    One-to-one with the least total distance in coordinates divided by width and height; then a pair is right when it
+    is nearer than half the diagonal of the predicted box at position n // 2 by area. Without points there is one at
+    (0, 0).
+    """
+    scale = np.array(size_hw[::-1], np.float64)
+    points = (points_xy if len(points_xy) else np.zeros((1, 2))) / scale
+    if not len(boxes_xyxy):
+        return 0, 0, len(points)
+    corners = boxes_xyxy.reshape(-1, 2, 2) / scale
+    sides = corners[:, 1] - corners[:, 0]
+    middle = np.argsort(sides.prod(1), kind="stable")[len(sides) // 2]
+    limit = math.hypot(*sides[middle]) / 2
+    distances = np.sqrt(((corners.mean(1)[:, None] - points[None]) ** 2).sum(2))
+    tp = int((distances[linear_sum_assignment(distances)] < limit).sum())
+    return tp, len(boxes_xyxy) - tp, len(points) - tp
+
+
+def aggregate(rows: Sequence[Mapping[str, Any]]) -> Metrics:
+    """Reduce rows; precision, recall and F1 are ``None`` when nobody gave boxes."""
+    names = ("MAE", "RMSE", "MAE_true", "RMSE_true", "precision", "recall", "F1")
+    if not rows:
+        return dict.fromkeys(names)
+    official = [_error(r, max(1, r["truth"])) for r in rows]
+    plain = [_error(r, r["truth"]) for r in rows]
+    out: Metrics = {}
+    for suffix, errors in (("", official), ("_true", plain)):
+        out[f"MAE{suffix}"] = sum(errors) / len(rows)
+        out[f"RMSE{suffix}"] = math.sqrt(sum(e * e for e in errors) / len(rows))
+    if not any(r["boxes"] for r in rows):
+        return {**out, "precision": None, "recall": None, "F1": None}
+    tp, fp, fn = (sum(r[key] for r in rows) for key in ("tp", "fp", "fn"))
+    precision, recall = tp / (tp + fp) if tp + fp else 0.0, tp / (tp + fn) if tp + fn else 0.0
+    both = precision + recall
+    return {**out, "precision": precision, "recall": recall, "F1": 2 * precision * recall / both if both else 0.0}
+
+
+def primary(row: Mapping[str, Any]) -> float:
+    """Return 1 minus the relative error of the count, at least 0."""
+    if row["failed"]:
+        return 0.0
+    return max(0.0, 1.0 - abs(int(row["pred"]) - int(row["truth"])) / max(1, int(row["truth"])))
+
+
+def _error(row: Mapping[str, Any], truth: int) -> int:
+    """Error of the count; nothing submitted errs by the whole truth, and by one where there is nothing to count."""
+    return max(1, truth) if row["failed"] else abs(int(row["pred"]) - truth)
+
+
+PROFILE = Profile(
+    name="rec8k/official",
+    source="sydai/referring-expression-counting@e8f5a54f train_test.py eval",
+    row=row,
+    aggregate=aggregate,
+    primary=primary,
+)

@@ -1,0 +1,95 @@
+"""Anything at all thrown at ``step``: an observation that says what was wrong, never a crash."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import numpy as np
+import pytest
+
+from visenv import AnswerKind, ToolCallSpace, VisenvEnv
+from visenv.grammars import make_grammar
+from visenv.toolsets import FULL, NONE, VISHARNESS
+
+ODD = [
+    None, True, False, 0, -1, 7, 1000, 1001, 10**30, 0.5, float("nan"), float("inf"), "", " ", "img_0", "img_1", "view_1", "crop_1", "é中\u202e\x00",
+    "\ud800", "x" * 10_000, "../../etc/passwd", "<tool_call>", [], {}, [0], ["img_0"], ["img_0", "img_0"], [[["img_0"]]], {"a": {"b": 1}}, [0] * 2000,
+    (1, 2), b"bytes", np.int64(3), np.float64(2.0), np.array([1, 2]), object(), {1: 2}, {"name": "submit"},
+]  # fmt: skip
+NAMES = ["image", "images", "phrase", "x", "y", "x1", "y1", "x2", "y2", "object", "objects", "sign", "count", "choice", "patch_size", "factor", "mode", "bogus", ""]  # fmt: skip
+
+
+def _odd(rng: random.Random, space: ToolCallSpace) -> object:
+    """One action, from nearly right to nonsense."""
+    call = space.sample()
+    kind = rng.randrange(8)
+    if kind == 0:
+        return "".join(chr(rng.choice((rng.randrange(32, 127), rng.randrange(0x250), rng.randrange(0x11000)))) for _ in range(rng.randrange(200)))
+    if kind == 1:
+        text = make_grammar(rng.choice(("hermes", "openai"))).render(call, "thinking")
+        cut, end = sorted(rng.randrange(len(text) + 1) for _ in range(2))
+        return text[:cut] + rng.choice(("", text[cut:end], "}", "\x00", "</tool_call>", "NaN")) + text[end:]
+    if kind == 2:
+        return make_grammar("hermes").render(call)
+    if kind == 3:
+        call["arguments"][rng.choice(NAMES)] = rng.choice(ODD)
+        return call
+    if kind == 4:
+        for name in list(call["arguments"]):
+            if rng.random() < 0.5:
+                call["arguments"][name] = rng.choice(ODD)
+        return call
+    if kind == 5:
+        return {"name": rng.choice([*space.toolset.names, *ODD]), "arguments": rng.choice([*ODD, call["arguments"]])}
+    if kind == 6:
+        return rng.choice([*ODD, json.dumps(call), json.dumps({"content": None, "tool_calls": [{"function": call}]})])
+    return call
+
+
+def _throw(make_episode, play, experts, count: int, seed: int) -> dict[str, int]:
+    rng = random.Random(seed)
+    kinds = {FULL: AnswerKind.MASK, VISHARNESS: AnswerKind.COUNT, NONE: AnswerKind.CHOICE}
+    codes: dict[str, int] = {}
+    episode, space = None, None
+    for number in range(count):
+        if episode is None or episode.ended:
+            toolset = rng.choice(list(kinds))
+            episode = make_episode(
+                toolset=toolset.for_capabilities(experts.capabilities), kind=kinds[toolset], choice="A", images=rng.randrange(1, 3), max_turns=15, max_invalid_calls=12,
+                grammar=make_grammar(rng.choice(("hermes", "openai"))),
+            )  # fmt: skip
+            space = ToolCallSpace(episode.toolset, seed=number)
+        outcome = play(episode, _odd(rng, space))
+        assert not outcome.failed, episode.failure
+        feedback = outcome.observation["feedback"]
+        code = outcome.info["error"]
+        if code is not None:
+            assert feedback.startswith(f"Error ({code}): ") and len(feedback) < 3000
+            feedback.encode("utf-8", "backslashreplace")
+        codes[str(code)] = codes.get(str(code), 0) + 1
+    return codes
+
+
+def test_two_thousand_odd_actions(make_episode, play, experts):
+    codes = _throw(make_episode, play, experts, 2_000, seed=0)
+    assert len(codes) >= 12 and 100 < codes["None"] < 1500, codes
+
+
+@pytest.mark.acceptance
+def test_twenty_thousand_odd_actions(make_episode, play, experts):
+    codes = _throw(make_episode, play, experts, 20_000, seed=1)
+    assert len(codes) >= 15, codes
+
+
+@pytest.mark.parametrize("task", ["EmojiRef", "EmojiMulti"])
+def test_odd_actions_leave_observations_inside_the_space(task):
+    env = VisenvEnv(task=task, experts="embedded:threads=1", max_invalid_calls=9)
+    space = ToolCallSpace(env.action_space.toolset, seed=0)
+    rng = random.Random(0)
+    env.reset(seed=0)
+    for _ in range(60):
+        observation, _, terminated, truncated, _ = env.step(_odd(rng, space))
+        assert env.observation_space.contains(observation)
+        if terminated or truncated:
+            env.reset()
