@@ -1,6 +1,6 @@
 """Draw one episode as a strip of pictures, for the README.
 
-    python scripts/episode_picture.py --task EmojiRef --level 2 --index 3 --out docs/images/episode.jpg
+python scripts/episode_picture.py --task EmojiRef --level 2 --index 3 --out docs/images/episode.jpg
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ PANEL_PX, GAP_PX, TEXT_PX = 300, 14, 92
 INK, PAPER, FAINT = (20, 33, 61), (248, 250, 252), (90, 100, 120)
 
 
-def play(task_name: str, agent_name: str, split: str, level: int, index: int) -> tuple[Episode, list[tuple[str, str, np.ndarray]]]:
+def play(
+    task_name: str, agent_name: str, split: str, level: int, index: int
+) -> tuple[Episode, list[tuple[str, str, np.ndarray]]]:
     """Return the finished episode and its panels: heading, text, picture."""
     task, experts, agent = make_task(task_name), make_experts("embedded"), make_agent(agent_name)
     episode = Episode(task.sample(split, level, index), profile=task.profile, rules=make_rules(task, experts))

@@ -42,7 +42,9 @@ def test_imports_go_one_way(module):
     room, path = FILES[module]
     for name in _imports(path, module):
         if room == "visenv":
-            assert not name.startswith(("visenv.tasks", "visenv.agents", "visenv.leaderboard")), "the core imports no other room"
+            assert not name.startswith(("visenv.tasks", "visenv.agents", "visenv.leaderboard")), (
+                "the core imports no other room"
+            )
             assert not name.startswith("visenv"), f"inside a room imports are relative: {name}"
         else:
             assert not name.startswith(room), f"inside a room imports are relative: {name}"
@@ -54,7 +56,7 @@ def test_imports_go_one_way(module):
 
 @pytest.mark.parametrize("module", FILES)
 def test_only_the_generator_knows_the_facts(module):
-    room, path = FILES[module]
+    _, path = FILES[module]
     if module.startswith("visenv.tasks.emojiworld"):
         return
     text = path.read_text(encoding="utf-8")

@@ -10,7 +10,6 @@ from . import plugins
 from .answers import AnswerKind, Target
 from .episode import Observation
 from .objects import DetectedObject
-from .specs import parse_spec
 from .tools import ToolCall, Toolset
 
 __all__ = ["Agent", "EpisodeSpec", "Player", "Privilege", "act_all", "make_agent"]
@@ -56,7 +55,11 @@ class Player(Protocol):
     """Holds one episode's state."""
 
     def act(self, observation: Observation) -> ToolCall | str | Mapping[str, Any]:
-        """Return a tool call, or raw model text that the grammar parses."""
+        """Return a tool call, or raw model text that the grammar parses.
+
+        Raises:
+            TokenLimitError: The player's context is full.
+        """
         ...
 
 
@@ -77,9 +80,9 @@ def make_agent(spec: str) -> Agent:
     Raises:
         UnknownNameError: No such agent.
         PluginError: It cannot be imported.
+        BadValueError: It has no such option.
     """
-    name, options = parse_spec(spec)
-    agent: Agent = plugins.load("agents", name)(**options)
+    agent: Agent = plugins.build("agents", spec)
     return agent
 
 

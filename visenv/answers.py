@@ -60,7 +60,7 @@ class Answer:
         return {
             "no_target": self.no_target,
             "masks": [m.to_json() for m in self.masks],
-            "boxes_xyxy": [list(b) for b in self.boxes_xyxy],
+            "boxes_xyxy": [[float(v) for v in b] for b in self.boxes_xyxy],
             "labels": list(self.labels),
             "count": self.count,
             "choice": self.choice,

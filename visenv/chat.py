@@ -32,7 +32,9 @@ def render_messages(episode: Episode, *, turn: int | None = None) -> list[Messag
     """
     played = len(episode.turns) if turn is None else turn - 1
     if not 0 <= played <= len(episode.turns):
-        raise IndexError(f"Turn {turn} of an episode with {len(episode.turns)} turns. Expected 1 to {len(episode.turns) + 1}.")
+        raise IndexError(
+            f"Turn {turn} of an episode with {len(episode.turns)} turns. Expected 1 to {len(episode.turns) + 1}."
+        )
     turns = episode.turns[:played]
     grammar = episode.rules.grammar
     shown = episode.memory.shown[: 1 + sum(t.error is None for t in turns)]  # the start, and each valid turn's

@@ -1,4 +1,4 @@
-"""The command line: ``visenv VERB``. Verbs are plugins of the group ``visenv.commands``; this file only assembles them."""
+"""The command line, ``visenv VERB``: verbs are plugins of the group ``visenv.commands``, assembled here."""
 
 from __future__ import annotations
 

@@ -135,6 +135,4 @@ class ToolContext:
         masks: tuple[Mask, ...] = ()
         if self.kind is AnswerKind.MASK:
             masks = tuple(o.mask if o.mask is not None else Mask.from_box(o.box_xyxy, size_hw) for o in here)
-        return Answer(
-            masks=masks, boxes_xyxy=tuple(o.box_xyxy for o in here), labels=tuple(o.label for o in here)
-        )
+        return Answer(masks=masks, boxes_xyxy=tuple(o.box_xyxy for o in here), labels=tuple(o.label for o in here))

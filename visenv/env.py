@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -73,7 +73,7 @@ class VisenvEnv(gym.Env[Observation, ToolCall], EzPickle):
     v0: first release.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 2}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 2}  # noqa: RUF012 - Gymnasium declares it so
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ class VisenvEnv(gym.Env[Observation, ToolCall], EzPickle):
             raise InfrastructureError(f"{self.episode.failure} The episode is not scored. Call reset() to go on.")
         return outcome.observation, outcome.reward, outcome.terminated, outcome.truncated, outcome.info
 
-    def render(self) -> npt.NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> npt.NDArray[np.uint8] | None:
         """Draw the newest visible image with the objects found so far, ``uint8 (H, W, 3)``."""
         if self.render_mode is None or self.episode is None:
             return None

@@ -133,9 +133,7 @@ class Episode:
         for index, image in enumerate(sample.images):
             name = f"img_{index}"
             self.memory.add(
-                NamedImage(
-                    name=name, image=IMAGES.intern(image), source=name, to_source=IDENTITY, origin="given"
-                )
+                NamedImage(name=name, image=IMAGES.intern(image), source=name, to_source=IDENTITY, origin="given")
             )
         self.sources = tuple(self.memory.images)
         self.memory.show(self.sources)
@@ -144,7 +142,9 @@ class Episode:
     @property
     def opening(self) -> str:
         """What the agent is told at the start: the images and their sizes."""
-        sizes = "; ".join(f"{n}: {self.memory.images[n].size_wh[0]} x {self.memory.images[n].size_wh[1]} px" for n in self.sources)
+        sizes = "; ".join(
+            f"{n}: {self.memory.images[n].size_wh[0]} x {self.memory.images[n].size_wh[1]} px" for n in self.sources
+        )
         return f"{len(self.sources)} image{'s' if len(self.sources) > 1 else ''}. {sizes}."
 
     @property
@@ -231,9 +231,16 @@ class Episode:
                 self._feedback += f"\n{left} turn{'s' if left != 1 else ''} left; submit in time."
         self.turns.append(
             Turn(
-                number=len(self.turns) + 1, reply=reply, call=call, error=error, feedback=self._feedback, shown=shown,
-                reward=reward, terms=terms, visual_tokens=tokens,
-            )  # fmt: skip
+                number=len(self.turns) + 1,
+                reply=reply,
+                call=call,
+                error=error,
+                feedback=self._feedback,
+                shown=shown,
+                reward=reward,
+                terms=terms,
+                visual_tokens=tokens,
+            )
         )
         return self._outcome(reward, terms, error)
 
@@ -268,9 +275,7 @@ class Episode:
         self._next_object_id = len(self.objects)
 
     def _read(self, action: object) -> ToolCall:
-        if isinstance(action, str):
-            action = self.rules.grammar.parse(action).call
-        elif isinstance(action, Mapping) and "tool_calls" in action:
+        if isinstance(action, str) or (isinstance(action, Mapping) and "tool_calls" in action):
             action = self.rules.grammar.parse(action).call
         return check_call(self.toolset, action)
 
@@ -303,20 +308,27 @@ class Episode:
         name = f"{new.name}_{len(self.turns) + 1}" if overlay else new.name
         number = 2
         while name in self.memory.images:
-            name, number = f"{new.name}_{len(self.turns) + 1}_{number}" if overlay else f"{new.name}_{number}", number + 1
+            name, number = (
+                f"{new.name}_{len(self.turns) + 1}_{number}" if overlay else f"{new.name}_{number}",
+                number + 1,
+            )
         matrix = parent.to_source if new.to_parent is None else _compose(parent.to_source, new.to_parent)
         self.memory.add(
             NamedImage(
-                name=name, image=IMAGES.intern(new.image), source=parent.source, to_source=matrix, origin=new.origin,
-                depth=parent.depth + 1, is_overlay=overlay,
-            )  # fmt: skip
+                name=name,
+                image=IMAGES.intern(new.image),
+                source=parent.source,
+                to_source=matrix,
+                origin=new.origin,
+                depth=parent.depth + 1,
+                is_overlay=overlay,
+            )
         )
         return name
 
     def _finish(self, reason: EndReason) -> None:
-        self.reason = reason
-        self.row = self.profile.row(self.sample.target, self.answer)
-        self.score = self.profile.primary(self.row)
+        row = self.profile.row(self.sample.target, self.answer)
+        self.row, self.score, self.reason = row, self.profile.primary(row), reason
         if reason is not EndReason.SUBMITTED:
             self._feedback += f"\nThe episode is over: {reason.value}."
 
@@ -335,16 +347,24 @@ class Episode:
             gain, self._progress, self._best = now - self._progress, now, max(self._best, now)
         return self.rules.reward(
             StepFacts(
-                target=self.sample.target, turn=len(self.turns) + 1, valid=valid, well_formed=well_formed,
-                ended=self.ended, submitted=self.reason is EndReason.SUBMITTED, answer=self.answer,
-                score=self.score or 0.0, gain=gain, best=self._best, tools_used=self._tools_used,
-            )  # fmt: skip
+                target=self.sample.target,
+                turn=len(self.turns) + 1,
+                valid=valid,
+                well_formed=well_formed,
+                ended=self.ended,
+                submitted=self.reason is EndReason.SUBMITTED,
+                answer=self.answer,
+                score=self.score or 0.0,
+                gain=gain,
+                best=self._best,
+                tools_used=self._tools_used,
+            )
         )
 
     def _outcome(
         self, reward: float, terms: Mapping[str, float], error: str | None, *, failed: bool = False
     ) -> StepOutcome:
-        info = {
+        info: dict[str, Any] = {
             "sample_id": self.sample.id,
             "reason": self.reason.value if self.reason else None,
             "error": error,
@@ -363,4 +383,5 @@ class Episode:
 def _compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
     """Return the 2x3 affine map that applies ``inner`` first."""
     square = np.vstack([inner, [0.0, 0.0, 1.0]])
-    return outer @ square
+    composed: np.ndarray = outer @ square
+    return composed

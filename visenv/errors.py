@@ -14,6 +14,7 @@ __all__ = [
     "InfrastructureError",
     "MissingExtraError",
     "PluginError",
+    "TokenLimitError",
     "UnknownNameError",
     "VisenvError",
     "bad_value",
@@ -52,6 +53,10 @@ class ExpertError(VisenvError):
 
 class InfrastructureError(VisenvError):
     """An episode failed for a reason that is ours (expert down, timeout); it must not be scored."""
+
+
+class TokenLimitError(VisenvError):
+    """Raised by a player whose context is full: the episode ends as ``token_limit``."""
 
 
 def short(value: object, limit: int = 80) -> str:

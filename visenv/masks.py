@@ -50,8 +50,10 @@ class Mask:
         height, width = size_hw
         x, y = origin_xy
         top, left = max(0, y), max(0, x)
-        part = crop_hw[top - y : max(top, min(height, y + crop_hw.shape[0])) - y,
-                       left - x : max(left, min(width, x + crop_hw.shape[1])) - x]
+        part = crop_hw[
+            top - y : max(top, min(height, y + crop_hw.shape[0])) - y,
+            left - x : max(left, min(width, x + crop_hw.shape[1])) - x,
+        ]
         dense = np.zeros(size_hw, np.uint8, order="F")
         dense[top : top + part.shape[0], left : left + part.shape[1]] = part
         return cls(size_hw, coco.encode(dense)["counts"])
@@ -94,7 +96,8 @@ class Mask:
 
     def to_dense(self) -> Bool2D:
         """Decode to ``bool (H, W)``, a fresh array."""
-        return coco.decode(self.to_coco()).view(bool)
+        dense: Bool2D = coco.decode(self.to_coco()).view(bool)
+        return dense
 
     @property
     def area_px(self) -> int:
@@ -140,7 +143,7 @@ class Mask:
         centred = matrix.copy()
         centred[:, 2] = a @ np.array([0.5, 0.5]) + b - 0.5
         scale = float(np.sqrt(abs(np.linalg.det(a))))
-        dense = self.to_dense().astype(np.float32)
+        dense: npt.NDArray[Any] = self.to_dense().astype(np.float32)
         if scale < 1:
             blur = max(1, round(1 / scale))
             dense = cv2.blur(dense, (blur, blur))
@@ -214,4 +217,5 @@ def box_iou_matrix(first_xyxy: npt.ArrayLike, second_xyxy: npt.ArrayLike) -> Box
     area_a = (a[:, 2:] - a[:, :2]).prod(axis=1)
     area_b = (b[:, 2:] - b[:, :2]).prod(axis=1)
     union = area_a[:, None] + area_b[None, :] - inter
-    return np.divide(inter, union, out=np.zeros_like(inter), where=(inter > 0) & (union > 0))
+    iou: Boxes = np.divide(inter, union, out=np.zeros_like(inter), where=(inter > 0) & (union > 0))
+    return iou

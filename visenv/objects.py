@@ -109,7 +109,9 @@ def describe_objects(objects: Sequence[DetectedObject], sizes_wh: dict[str, tupl
     lines = []
     for o in objects[:LISTED]:
         kind = "mask" if o.mask is not None else "box"
-        lines.append(f"#{o.id} {o.label} {o.score:.2f} {kind} {box_to_1000(o.box_xyxy, sizes_wh[o.image])} in {o.image}")
+        lines.append(
+            f"#{o.id} {o.label} {o.score:.2f} {kind} {box_to_1000(o.box_xyxy, sizes_wh[o.image])} in {o.image}"
+        )
     if len(objects) > LISTED:
         rest = objects[LISTED:]
         lines.append(f"… and {len(rest)} more, #{rest[0].id} to #{rest[-1].id}")

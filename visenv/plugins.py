@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from .errors import PluginError, unknown_name
+from .errors import PluginError, bad_value, unknown_name
+from .specs import parse_spec
 
-__all__ = ["GROUPS", "Plugin", "find", "load", "names", "plugins"]
+__all__ = ["GROUPS", "Plugin", "build", "find", "load", "names", "plugins"]
 
 GROUPS = ("agents", "commands", "experts", "tasks", "toolsets")
 
@@ -81,3 +83,21 @@ def find(group: str, name: str) -> Plugin:
 def load(group: str, name: str) -> Any:
     """Import and return a plugin's object by name."""
     return find(group, name).load()
+
+
+def build(group: str, spec: str) -> Any:
+    """Make a plugin's object from its name with options, ``NAME:key=value,…``.
+
+    Raises:
+        UnknownNameError: There is none of that name.
+        PluginError: It cannot be imported.
+        BadValueError: It has no such option, or needs one that is not given.
+    """
+    name, options = parse_spec(spec)
+    make = load(group, name)
+    try:
+        inspect.signature(make).bind(**options)
+    except TypeError as error:
+        known = ", ".join(inspect.signature(make).parameters) or "none"
+        raise bad_value(group.rstrip("s"), name, expected=f"options that it has ({known}); {error}") from None
+    return make(**options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import gymnasium as gym
@@ -69,7 +69,7 @@ class ImageSpace(gym.Space[npt.NDArray[np.uint8]]):
             and x.dtype == np.uint8
             and x.ndim == 3
             and x.shape[2] == 3
-            and 1 <= min(x.shape[:2])
+            and min(x.shape[:2]) >= 1
             and max(x.shape[:2]) <= self.max_side
         )
 
@@ -78,7 +78,7 @@ class ImageSpace(gym.Space[npt.NDArray[np.uint8]]):
         """Never: the size varies."""
         return False
 
-    def to_jsonable(self, sample_n: Sequence[npt.NDArray[np.uint8]]) -> list[Any]:
+    def to_jsonable(self, sample_n: Iterable[npt.NDArray[np.uint8]]) -> list[Any]:
         """Convert pictures to nested lists."""
         return [s.tolist() for s in sample_n]
 
@@ -103,7 +103,9 @@ class ToolCallSpace(gym.Space[ToolCall]):
         self.toolset = toolset
         super().__init__(None, None, seed)
 
-    def sample(self, mask: npt.NDArray[np.int8] | None = None, probability: npt.NDArray[np.float64] | None = None) -> ToolCall:
+    def sample(
+        self, mask: npt.NDArray[np.int8] | None = None, probability: npt.NDArray[np.float64] | None = None
+    ) -> ToolCall:
         """Draw a valid call.
 
         Args:
@@ -118,7 +120,9 @@ class ToolCallSpace(gym.Space[ToolCall]):
         if probability is not None:
             weights = np.asarray(probability, np.float64)
         if (mask is not None and probability is not None) or weights.shape != (len(tools),) or weights.sum() <= 0:
-            raise bad_value("mask", mask if mask is not None else probability, expected=f"{len(tools)} weights, or none")
+            raise bad_value(
+                "mask", mask if mask is not None else probability, expected=f"{len(tools)} weights, or none"
+            )
         tool = tools[int(self.np_random.choice(len(tools), p=weights / weights.sum()))]
         arguments = {
             p.name: p.kind.sample(self.np_random)

@@ -11,7 +11,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
@@ -41,6 +41,7 @@ __all__ = [
 
 ToolCall = dict[str, Any]
 """``{"name": str, "arguments": {…}}``."""
+
 
 class CallError(Exception):
     """The agent's call cannot be carried out. The message is the observation; ``code`` is its class."""
@@ -265,9 +266,12 @@ def tool(
             required = parameter.default is inspect.Parameter.empty
             parameters.append(
                 Parameter(
-                    name=parameter.name, kind=kinds[0], description=described[parameter.name], required=required,
+                    name=parameter.name,
+                    kind=kinds[0],
+                    description=described[parameter.name],
+                    required=required,
                     default=None if required else parameter.default,
-                )  # fmt: skip
+                )
             )
         return Tool(
             name=name or function.__name__, summary=summary, parameters=tuple(parameters), body=function,
@@ -278,7 +282,7 @@ def tool(
 
 
 def _find_tool(module: str, qualname: str) -> Tool:
-    found = importlib.import_module(module)
+    found: Any = importlib.import_module(module)
     for part in qualname.split("."):
         found = getattr(found, part)
     if not isinstance(found, Tool):

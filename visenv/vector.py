@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -28,7 +28,7 @@ class VisenvVectorEnv(VectorEnv[dict[str, Any], Sequence[ToolCall], npt.NDArray[
     each plays the same episodes as a :class:`~visenv.env.VisenvEnv` of its own.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 2}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 2}  # noqa: RUF012 - Gymnasium declares it so
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class VisenvVectorEnv(VectorEnv[dict[str, Any], Sequence[ToolCall], npt.NDArray[
         self._observations = self._observations or [{} for _ in self.envs]
         infos: dict[str, Any] = {}
         for i in np.flatnonzero(mask):
-            self._observations[i], info = self.envs[i].reset(seed=seeds[i], options=options)
+            self._observations[i], info = self.envs[i].reset(seed=seeds[int(i)], options=options)
             infos = self._add_info(infos, info, int(i))
             self._ended[i] = False
         for i in np.flatnonzero(~mask):  # fresh arrays: two calls may not return the same memory
@@ -109,9 +109,7 @@ class VisenvVectorEnv(VectorEnv[dict[str, Any], Sequence[ToolCall], npt.NDArray[
 
     def step(
         self, actions: Sequence[ToolCall | str]
-    ) -> tuple[
-        dict[str, Any], npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.bool_], dict[str, Any]
-    ]:
+    ) -> tuple[dict[str, Any], npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.bool_], dict[str, Any]]:
         """Play one turn in every running sub-environment.
 
         Args:
@@ -125,7 +123,9 @@ class VisenvVectorEnv(VectorEnv[dict[str, Any], Sequence[ToolCall], npt.NDArray[
             raise bad_value("actions", len(actions), expected=f"{self.num_envs} actions")
         if self.autoreset_mode is AutoresetMode.DISABLED and self._ended.any():
             ended = np.flatnonzero(self._ended).tolist()
-            raise bad_value("actions", ended, expected="no ended sub-environment", remedy="Reset these with reset_mask.")
+            raise bad_value(
+                "actions", ended, expected="no ended sub-environment", remedy="Reset these with reset_mask."
+            )
         if not self._observations:
             raise gym.error.ResetNeeded("Call reset() before step().")
         rewards = np.zeros(self.num_envs)
@@ -163,9 +163,8 @@ class VisenvVectorEnv(VectorEnv[dict[str, Any], Sequence[ToolCall], npt.NDArray[
             env.close()
 
     def _batch(self) -> dict[str, Any]:
-        batched: dict[str, Any] = concatenate(
-            self.single_observation_space,
-            self._observations,
-            create_empty_array(self.single_observation_space, n=self.num_envs),
+        space = self.single_observation_space
+        batched = concatenate(
+            space, self._observations, cast("dict[str, Any]", create_empty_array(space, n=self.num_envs))
         )
-        return batched
+        return cast("dict[str, Any]", batched)

@@ -44,7 +44,9 @@ class Demonstrator:
             )
         missing = {"detect", "segment", "segment_point", "refine", "keep", "split"} - set(spec.toolset.names)
         if missing:
-            raise VisenvError(f"`demonstrator` needs the tools {', '.join(sorted(missing))}. Play it with --toolset full.")
+            raise VisenvError(
+                f"`demonstrator` needs the tools {', '.join(sorted(missing))}. Play it with --toolset full."
+            )
         return _DemonstratorPlayer(spec, spec.privilege)
 
 
@@ -65,7 +67,8 @@ class _DemonstratorPlayer:
     @property
     def _left(self) -> int:
         """Turns left after the submission is paid for."""
-        return self._spec.max_turns - self._now["turn"] - 1
+        played: int = self._now["turn"]
+        return self._spec.max_turns - played - 1
 
     def _collect(self) -> Iterator[ToolCall]:
         target = self._privilege.target
@@ -199,7 +202,12 @@ def _to_1000(box: Sequence[float], size_hw: tuple[int, int]) -> tuple[int, int, 
     height, width = size_hw
     x1, y1, x2, y2 = (float(v) for v in box)
     left, top = int(x1 * 1000 / width), int(y1 * 1000 / height)
-    return left, top, max(left + 1, min(1000, -int(-x2 * 1000 // width))), max(top + 1, min(1000, -int(-y2 * 1000 // height)))
+    return (
+        left,
+        top,
+        max(left + 1, min(1000, -int(-x2 * 1000 // width))),
+        max(top + 1, min(1000, -int(-y2 * 1000 // height))),
+    )
 
 
 def _call(name: str, **arguments: Any) -> ToolCall:

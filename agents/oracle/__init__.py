@@ -34,7 +34,9 @@ class _OraclePlayer:
         """Submit the truth."""
         target, tools = self._privilege.target, self._spec.toolset
         if target.kind is AnswerKind.CHOICE:
-            return _final(tools.names, {"submit_choice": {"choice": target.choice}, "Answer": {"final_answer": target.choice}})
+            return _final(
+                tools.names, {"submit_choice": {"choice": target.choice}, "Answer": {"final_answer": target.choice}}
+            )
         self._privilege.register_target()
         if self._privilege.objects:
             return _final(tools.names, {"submit": {}, "Answer": {"final_answer": "As merged."}})
@@ -48,4 +50,6 @@ def _final(tools: list[str], calls: dict[str, dict[str, Any]]) -> ToolCall:
     for name, arguments in calls.items():
         if name in tools:
             return {"name": name, "arguments": arguments}
-    raise VisenvError(f"The oracle cannot submit with these tools: {', '.join(tools)}. Expected one of {', '.join(calls)}.")
+    raise VisenvError(
+        f"The oracle cannot submit with these tools: {', '.join(tools)}. Expected one of {', '.join(calls)}."
+    )

@@ -36,7 +36,8 @@ class _PriorPlayer:
 
     def act(self, observation: dict[str, Any]) -> ToolCall:
         """Give the next call of the constant answer."""
-        return self._calls[min(observation["turn"], len(self._calls) - 1)]
+        turn: int = observation["turn"]
+        return self._calls[min(turn, len(self._calls) - 1)]
 
 
 Call = tuple[str, tuple[tuple[str, Any], ...]]

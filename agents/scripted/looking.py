@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -92,7 +93,7 @@ def _looking(objects: list[Found], look: str, pixels: npt.NDArray[np.uint8]) -> 
 
 def _by_size(objects: list[Found], look: str) -> list[Found]:
     order = sorted(objects, key=_extent)
-    ratios = [_extent(b) / _extent(a) for a, b in zip(order, order[1:], strict=False)]
+    ratios = [_extent(b) / _extent(a) for a, b in pairwise(order)]
     if not ratios or max(ratios) < 1.25:
         return order if look == "large" else []
     cut = ratios.index(max(ratios)) + 1

@@ -1,6 +1,6 @@
 """What visenv itself costs: environment overhead per tool, vector against one by one, memory policies, generation.
 
-    pytest tests/benchmarks --benchmark-enable -o addopts=--import-mode=importlib
+pytest tests/benchmarks --benchmark-enable -o addopts=--import-mode=importlib
 """
 
 from __future__ import annotations
@@ -12,7 +12,17 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from visenv import Episode, Expert, ExpertSet, Mask, Rules, ToolCallSpace, VisenvEnv, VisenvVectorEnv, make_experts, make_task
+from visenv import (
+    Episode,
+    Expert,
+    ExpertSet,
+    Mask,
+    Rules,
+    VisenvEnv,
+    VisenvVectorEnv,
+    make_experts,
+    make_task,
+)
 from visenv.drivers import drive
 from visenv.experts import Detections, Points, Request, Result, Segmentation, Upscaled
 from visenv.images import Image
@@ -36,12 +46,16 @@ class Instant(Expert):
         for r in requests:
             if r.capability == "detect":
                 labels = ("apple",) * len(self.boxes)
-                out.append(Detections(boxes_xyxy=self.boxes, scores=np.linspace(0.9, 0.5, len(self.boxes)), labels=labels))
+                out.append(
+                    Detections(boxes_xyxy=self.boxes, scores=np.linspace(0.9, 0.5, len(self.boxes)), labels=labels)
+                )
             elif r.capability == "segment":
                 index = 0 if r.box_xyxy is None else int(np.abs(self.boxes - r.box_xyxy).sum(1).argmin())
                 out.append(Segmentation(mask=self.masks[index], score=0.9))
             elif r.capability == "point":
-                out.append(Points(points_xy=(self.boxes[:, :2] + self.boxes[:, 2:]) / 2, scores=np.ones(len(self.boxes))))
+                out.append(
+                    Points(points_xy=(self.boxes[:, :2] + self.boxes[:, 2:]) / 2, scores=np.ones(len(self.boxes)))
+                )
             else:
                 out.append(Upscaled(image=self.large))
         return out
@@ -73,7 +87,11 @@ MASKS = {"name": "segment", "arguments": {"objects": list(range(NUM_OBJECTS))}}
 CASES = {
     "detect (12 boxes drawn)": ([], FIND, 3.0),
     "segment (12 masks drawn)": ([FIND], MASKS, 3.0),
-    "refine (1 mask drawn)": ([FIND, MASKS], {"name": "refine", "arguments": dict(object=1, image="img_0", x=400, y=400, sign="positive")}, 3.0),
+    "refine (1 mask drawn)": (
+        [FIND, MASKS],
+        {"name": "refine", "arguments": dict(object=1, image="img_0", x=400, y=400, sign="positive")},
+        3.0,
+    ),
     "point (12 points drawn)": ([], {"name": "point", "arguments": {"image": "img_0", "phrase": "apple"}}, 3.0),
     "crop": ([], {"name": "crop", "arguments": dict(image="img_0", x1=100, y1=100, x2=600, y2=600)}, 3.0),
     "split (9 patches)": ([], {"name": "split", "arguments": {"images": ["img_0"], "patch_size": 200}}, None),
@@ -145,25 +163,40 @@ def test_vector_against_sync(experts, instant, report, benchmark):
     ratios = []
     for _ in range(rounds):
         shared = expert_set()
-        sync = gym.vector.SyncVectorEnv([lambda shared=shared: VisenvEnv(task="EmojiRef", level=2, experts=shared)] * num_envs)
+        sync = gym.vector.SyncVectorEnv(
+            [lambda shared=shared: VisenvEnv(task="EmojiRef", level=2, experts=shared)] * num_envs
+        )
         alone = _rollout(sync, actions)
         vector = VisenvVectorEnv(num_envs, task="EmojiRef", level=2, experts=expert_set())
         together = _rollout(vector, actions)
         ratios.append(alone / together)
     benchmark.pedantic(lambda: None, rounds=1)
-    report(f"vector    {experts:26s} {num_envs} envs: {np.median(ratios):.2f} times SyncVectorEnv (of {', '.join(f'{r:.2f}' for r in ratios)})")
+    report(
+        f"vector    {experts:26s} {num_envs} envs: {np.median(ratios):.2f} times SyncVectorEnv (of {', '.join(f'{r:.2f}' for r in ratios)})"
+    )
 
 
 def test_visual_tokens_by_memory_policy(sample, instant, report, benchmark):
     """Visual tokens of the prompts of a 12-turn episode, four policies side by side."""
     task = make_task("EmojiReason")
-    calls = [FIND, MASKS, *[{"name": "refine", "arguments": dict(object=i, image="img_0", x=90 * i, y=500, sign="positive")} for i in range(9)]]
+    calls = [
+        FIND,
+        MASKS,
+        *[
+            {"name": "refine", "arguments": dict(object=i, image="img_0", x=90 * i, y=500, sign="positive")}
+            for i in range(9)
+        ],
+    ]
     for policy in ("append", "prune:k=2", "window:k=2", "archive"):
-        episode = Episode(sample, profile=task.profile, rules=Rules(toolset=FULL, memory=make_policy(policy), max_turns=12))
+        episode = Episode(
+            sample, profile=task.profile, rules=Rules(toolset=FULL, memory=make_policy(policy), max_turns=12)
+        )
         for call in [*calls, {"name": "submit", "arguments": {}}]:
             drive(episode.play(call), instant)
         tokens = [t.visual_tokens for t in episode.turns]
-        report(f"memory    {policy:12s} {len(tokens)} turns: largest prompt {max(tokens):5d}, all prompts {sum(tokens):6d} visual tokens")
+        report(
+            f"memory    {policy:12s} {len(tokens)} turns: largest prompt {max(tokens):5d}, all prompts {sum(tokens):6d} visual tokens"
+        )
     benchmark.pedantic(lambda: None, rounds=1)
 
 
@@ -181,7 +214,9 @@ def test_scene_generation(level, bar, report, benchmark):
         layout = None
         while layout is None:
             side = side_for((512, 512), NUM_OBJECTS, level)
-            things = [make_thing(n, round(side * rng.uniform(0.7, 1.1)), rng, level) for n in rng.sample(names, NUM_OBJECTS)]
+            things = [
+                make_thing(n, round(side * rng.uniform(0.7, 1.1)), rng, level) for n in rng.sample(names, NUM_OBJECTS)
+            ]
             layout = lay_out(things, size_wh=(512, 512), level=level, rng=rng)
         scene = layout.render(rng)
         return sum(o.mask((512, 512)).area_px for o in scene.objects)

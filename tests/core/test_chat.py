@@ -21,7 +21,9 @@ CALLS = [
 
 
 def _images(messages):
-    return [p["image"] for m in messages if isinstance(m["content"], list) for p in m["content"] if p["type"] == "image"]
+    return [
+        p["image"] for m in messages if isinstance(m["content"], list) for p in m["content"] if p["type"] == "image"
+    ]
 
 
 @pytest.mark.parametrize("grammar", sorted(GRAMMARS))

@@ -36,7 +36,12 @@ def test_the_same_find_keeps_its_id(make_episode, play):
 
 def test_dropped_ids_are_never_used_again_and_undo_restores(make_episode, play):
     episode = make_episode()
-    play(episode, DETECT, ("drop", {"objects": [1]}), ("segment_box", dict(image="img_0", x1=700, y1=700, x2=900, y2=900)))
+    play(
+        episode,
+        DETECT,
+        ("drop", {"objects": [1]}),
+        ("segment_box", dict(image="img_0", x1=700, y1=700, x2=900, y2=900)),
+    )
     assert [o.id for o in episode.objects] == [0, 2]
     play(episode, ("undo",))
     assert [o.id for o in episode.objects] == [0]
@@ -52,7 +57,7 @@ def test_finds_in_crops_and_enlargements_land_in_the_source(make_episode, play):
     )  # fmt: skip
     np.testing.assert_allclose(episode.objects[0].box_xyxy, (80 + 5, 64 + 5, 80 + 25, 64 + 30))
     play(episode, ("segment_point", dict(image="crop_1_x2", x=500, y=500)))
-    x1, y1, x2, y2 = episode.objects[-1].box_xyxy
+    x1, _, x2, _ = episode.objects[-1].box_xyxy
     assert (x1 + x2) / 2 == pytest.approx(80 + 120, abs=1) and x2 - x1 == pytest.approx(10, abs=1)
 
 
@@ -96,7 +101,9 @@ def test_mistakes_are_observations_that_cost_a_turn(make_episode, play, action, 
     outcome = play(episode, action)
     assert outcome.info["error"] == code and not outcome.terminated
     assert outcome.observation["turn"] == 1 and outcome.observation["image_names"] == ("img_0",)
-    assert outcome.observation["feedback"].startswith(f"Error ({code}): ") and len(outcome.observation["feedback"]) < 700
+    assert (
+        outcome.observation["feedback"].startswith(f"Error ({code}): ") and len(outcome.observation["feedback"]) < 700
+    )
 
 
 def test_an_overlay_is_not_an_input(make_episode, play):
@@ -122,9 +129,7 @@ def test_the_turn_limit_truncates_without_an_answer(make_episode, play):
 
 def test_visharness_counts_its_merge_at_the_turn_limit(make_episode, play):
     episode = make_episode(toolset=VISHARNESS, max_turns=2)
-    play(
-        episode, ("PhraseToBoxMask", {"images": ["img_0"], "phrase": "a"}), ("MergeBoxMask", {"images": ["img_0"]})
-    )
+    play(episode, ("PhraseToBoxMask", {"images": ["img_0"], "phrase": "a"}), ("MergeBoxMask", {"images": ["img_0"]}))
     assert episode.reason is EndReason.TURN_LIMIT and episode.score == pytest.approx(2000 / 10000)
 
 
@@ -167,9 +172,7 @@ def test_an_expert_that_answers_too_little_is_an_error(make_episode):
             return []
 
     result = ExpertSet({"detect": Short()})
-    outcome = drive(
-        make_episode().play({"name": "detect", "arguments": {"images": ["img_0"], "phrase": "a"}}), result
-    )
+    outcome = drive(make_episode().play({"name": "detect", "arguments": {"images": ["img_0"], "phrase": "a"}}), result)
     assert outcome.failed
     assert isinstance(ExpertError("x"), VisenvError)
 

@@ -34,7 +34,9 @@ def test_every_policy_is_in_the_table_above():
     assert set(POLICIES) == {"append", "archive", "prune", "window"}
 
 
-@pytest.mark.parametrize(("spec", "error"), [("prune:k=0", BadValueError), ("window:n=1", BadValueError), ("lru", UnknownNameError)])
+@pytest.mark.parametrize(
+    ("spec", "error"), [("prune:k=0", BadValueError), ("window:n=1", BadValueError), ("lru", UnknownNameError)]
+)
 def test_bad_policies_are_refused(spec, error):
     with pytest.raises(error):
         make_policy(spec)

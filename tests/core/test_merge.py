@@ -22,7 +22,11 @@ def _view(name: str, box: tuple[int, int, int, int], depth: int) -> NamedImage:
 
 VIEWS = {
     v.name: v
-    for v in (_view("img_0", (0, 0, 200, 100), 0), _view("left", (0, 0, 120, 100), 1), _view("right", (80, 0, 200, 100), 1))
+    for v in (
+        _view("img_0", (0, 0, 200, 100), 0),
+        _view("left", (0, 0, 120, 100), 1),
+        _view("right", (80, 0, 200, 100), 1),
+    )
 }
 
 

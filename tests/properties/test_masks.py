@@ -62,14 +62,23 @@ def test_hostile_codes_are_refused_before_they_are_decoded(counts):
     assert mask.to_dense().shape == (7, 5)
 
 
-@pytest.mark.parametrize("data", [None, {}, {"size": [1], "counts": ""}, {"size": [0, 4], "counts": ""}, {"size": [10**9, 10**9], "counts": "1"}])
+@pytest.mark.parametrize(
+    "data",
+    [None, {}, {"size": [1], "counts": ""}, {"size": [0, 4], "counts": ""}, {"size": [10**9, 10**9], "counts": "1"}],
+)
 def test_other_json_is_refused(data):
     with pytest.raises(BadValueError):
         Mask.from_json(data)
 
 
 @settings(max_examples=50, deadline=None)
-@given(x=st.integers(0, 60), y=st.integers(0, 60), w=st.integers(4, 40), h=st.integers(4, 40), factor=st.sampled_from([2, 4]))
+@given(
+    x=st.integers(0, 60),
+    y=st.integers(0, 60),
+    w=st.integers(4, 40),
+    h=st.integers(4, 40),
+    factor=st.sampled_from([2, 4]),
+)
 def test_an_enlarged_mask_maps_back(x, y, w, h, factor):
     small = Mask.from_box((x, y, x + w, y + h), (100, 100))
     large = Mask.from_box(tuple(factor * v for v in (x, y, x + w, y + h)), (100 * factor, 100 * factor))

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from visenv import ToolCallSpace, strict_json
 from visenv.arguments import ChoiceKind
 from visenv.grammars import GRAMMARS, ParseError, make_grammar
-from visenv.toolsets import FULL, NONE, VISHARNESS
 from visenv.tools import CallError, check_call
+from visenv.toolsets import FULL, NONE, VISHARNESS
 
 TOOLSETS = {t.name: t for t in (FULL, NONE, VISHARNESS)}
 FRAGMENTS = [
@@ -96,7 +96,9 @@ def test_strict_json_refuses_or_agrees_with_the_standard_library(text):
         assert json.loads(text) == value
 
 
-@pytest.mark.parametrize("text", ["NaN", "[Infinity]", '{"a": 1, "a": 2}', "[" * 100 + "]" * 100, "1" * 5000, "x" * 200_000, "\ud800", ""])
+@pytest.mark.parametrize(
+    "text", ["NaN", "[Infinity]", '{"a": 1, "a": 2}', "[" * 100 + "]" * 100, "1" * 5000, "x" * 200_000, "\ud800", ""]
+)
 def test_strict_json_refuses_what_is_not_json(text):
     with pytest.raises(strict_json.StrictJSONError):
         strict_json.loads(text)

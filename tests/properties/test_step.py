@@ -25,7 +25,10 @@ def _odd(rng: random.Random, space: ToolCallSpace) -> object:
     call = space.sample()
     kind = rng.randrange(8)
     if kind == 0:
-        return "".join(chr(rng.choice((rng.randrange(32, 127), rng.randrange(0x250), rng.randrange(0x11000)))) for _ in range(rng.randrange(200)))
+        return "".join(
+            chr(rng.choice((rng.randrange(32, 127), rng.randrange(0x250), rng.randrange(0x11000))))
+            for _ in range(rng.randrange(200))
+        )
     if kind == 1:
         text = make_grammar(rng.choice(("hermes", "openai"))).render(call, "thinking")
         cut, end = sorted(rng.randrange(len(text) + 1) for _ in range(2))

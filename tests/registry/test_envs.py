@@ -51,7 +51,9 @@ def test_gymnasium_check_env(env_id, toolset, embedded):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         check_env(env.unwrapped, skip_render_check=False)
-    unexpected = [w for w in caught if not any(a in str(w.message) for a in ALLOWED) and w.category is not DeprecationWarning]
+    unexpected = [
+        w for w in caught if not any(a in str(w.message) for a in ALLOWED) and w.category is not DeprecationWarning
+    ]
     # Recreating the environment from its spec shares the expert set; nothing else may be remarked.
     assert not unexpected, [str(w.message) for w in unexpected]
 
@@ -116,7 +118,15 @@ def test_environments_and_spaces_can_be_pickled(env_id, embedded):
 @pytest.mark.parametrize("env_id", IDS)
 def test_the_docstring_is_a_docs_page(env_id):
     task = make_task(gym.spec(env_id).kwargs["task"])
-    for section in ("Description", "Rewards", "Starting State", "Arguments", "Metrics", "References", "Version History"):
+    for section in (
+        "Description",
+        "Rewards",
+        "Starting State",
+        "Arguments",
+        "Metrics",
+        "References",
+        "Version History",
+    ):
         assert f"## {section}" in (type(task).__doc__ or ""), section
 
 

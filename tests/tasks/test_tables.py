@@ -17,7 +17,7 @@ from visenv.experts.embedded.names import Category, categories, category
 
 ROOT = Path(__file__).resolve().parents[2]
 GENERATOR = ROOT / "tasks" / "emojiworld"
-COLOURS = set("red orange yellow green blue purple pink brown black white grey gold teal".split())  # noqa: SIM905
+COLOURS = set("red orange yellow green blue purple pink brown black white grey gold teal".split())
 
 
 @pytest.mark.parametrize("entry", categories(), ids=lambda c: c.name)

@@ -2,8 +2,8 @@
 
 from ._protocol import (
     Capability,
-    DetectRequest,
     Detections,
+    DetectRequest,
     Expert,
     PointRequest,
     Points,

@@ -191,5 +191,5 @@ class Expert(ABC):
         """Name, version and weights, as recorded with every result."""
         return f"{self.name}@{self.version}" + (f"+{self.weights_hash[:12]}" if self.weights_hash else "")
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most experts hold nothing
         """Give back what the expert holds."""

@@ -9,7 +9,6 @@ from typing import Any
 
 from .. import plugins
 from ..errors import ExpertError, bad_value
-from ..specs import parse_spec
 from ._protocol import Capability, Expert, Request, Result
 
 __all__ = ["ROLES", "ExpertSet", "make_experts"]
@@ -92,8 +91,10 @@ class ExpertSet:
         except Exception as error:  # the boundary to expert code: any failure must stay with its request
             if len(requests) > 1:
                 return [self._run(expert, [request])[0] for request in requests]
-            wrapped = error if isinstance(error, ExpertError) else ExpertError(
-                f"{expert.identity} failed: {type(error).__name__}: {error}"
+            wrapped = (
+                error
+                if isinstance(error, ExpertError)
+                else ExpertError(f"{expert.identity} failed: {type(error).__name__}: {error}")
             )
             wrapped.__cause__ = None if wrapped is error else error
             return [wrapped]
@@ -119,7 +120,7 @@ def make_experts(spec: str | ExpertSet) -> ExpertSet:
 
     Raises:
         UnknownNameError: No such expert.
-        BadValueError: No such role.
+        BadValueError: No such role or option.
     """
     if isinstance(spec, ExpertSet):
         return spec
@@ -138,7 +139,6 @@ def make_experts(spec: str | ExpertSet) -> ExpertSet:
 
 
 def _provide(spec: str) -> dict[Capability, Expert]:
-    name, options = parse_spec(spec)
-    made = plugins.load("experts", name)(**options)
+    made = plugins.build("experts", spec)
     provided = made if isinstance(made, (list, tuple)) else [made]
     return {capability: expert for expert in provided for capability in sorted(expert.capabilities)}

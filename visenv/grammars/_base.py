@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from ..tools import ToolCall, Toolset
 
-__all__ = ["Grammar", "Parsed", "ParseError"]
+__all__ = ["Grammar", "ParseError", "Parsed"]
 
 
 class ParseError(Exception):

@@ -29,7 +29,7 @@ class HermesGrammar(Grammar):
     stop = (CLOSE,)
     error_codes = ("no_call", "stray_tag", "unclosed", "two_calls", "text_after", "bad_json", "bad_form")
 
-    def system_prompt(self, toolset: Toolset) -> str:  # noqa: D102 - documented on the base class
+    def system_prompt(self, toolset: Toolset) -> str:
         tools = "\n".join(json.dumps(t.to_openai(), ensure_ascii=False) for t in toolset.tools)
         example = self.render({"name": "TOOL", "arguments": {"ARGUMENT": "VALUE"}})
         return (
@@ -39,7 +39,7 @@ class HermesGrammar(Grammar):
             + (f"\n\n{toolset.guidance}" if toolset.guidance else "")
         )
 
-    def parse(self, reply: str | Mapping[str, Any]) -> Parsed:  # noqa: D102
+    def parse(self, reply: str | Mapping[str, Any]) -> Parsed:
         if not isinstance(reply, str):
             raise ParseError("no_call", f"The reply is {short(reply)}. Expected text. {self._remedy()}")
         thought, marker, _ = reply.rpartition("</think>")
@@ -63,14 +63,14 @@ class HermesGrammar(Grammar):
             raise ParseError("bad_json", f"The tool call is not valid JSON ({error}). {self._remedy()}") from None
         return Parsed(call=_checked(call, self._remedy()), thought=(thought + marker + before).strip())
 
-    def render(self, call: ToolCall, thought: str = "") -> str:  # noqa: D102
+    def render(self, call: ToolCall, thought: str = "") -> str:
         body = json.dumps({"name": call["name"], "arguments": call["arguments"]}, ensure_ascii=False)
         return (f"{thought}\n" if thought else "") + f"{OPEN}\n{body}\n{CLOSE}"
 
-    def assistant_message(self, reply: str, turn: int) -> dict[str, Any]:  # noqa: D102
+    def assistant_message(self, reply: str, turn: int) -> dict[str, Any]:
         return {"role": "assistant", "content": [{"type": "text", "text": reply}]}
 
-    def feedback_messages(  # noqa: D102
+    def feedback_messages(
         self, text: str, images: list[dict[str, Any]], turn: int, *, answered_call: bool
     ) -> list[dict[str, Any]]:
         # The closing tag ends the message: Qwen3's template keeps earlier thinking only after such a message.

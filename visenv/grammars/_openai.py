@@ -23,11 +23,11 @@ class OpenAIGrammar(Grammar):
     name = "openai"
     error_codes = ("bad_message", "no_call", "two_calls", "bad_form", "bad_json")
 
-    def system_prompt(self, toolset: Toolset) -> str:  # noqa: D102 - documented on the base class
+    def system_prompt(self, toolset: Toolset) -> str:
         text = "You work by calling tools, exactly one call per turn."
         return f"{text}\n\n{toolset.guidance}" if toolset.guidance else text
 
-    def parse(self, reply: str | Mapping[str, Any]) -> Parsed:  # noqa: D102
+    def parse(self, reply: str | Mapping[str, Any]) -> Parsed:
         if isinstance(reply, str):
             try:
                 reply = strict_json.loads(reply)
@@ -48,7 +48,9 @@ class OpenAIGrammar(Grammar):
             or not isinstance(function.get("name"), str)
             or not isinstance(function.get("arguments"), str)
         ):
-            raise ParseError("bad_form", f"The call is {short(calls[0])}. Expected a function with arguments. {_REMEDY}")
+            raise ParseError(
+                "bad_form", f"The call is {short(calls[0])}. Expected a function with arguments. {_REMEDY}"
+            )
         try:
             arguments = strict_json.loads(function["arguments"])
         except strict_json.StrictJSONError as error:
@@ -57,13 +59,13 @@ class OpenAIGrammar(Grammar):
             raise ParseError("bad_form", f"The arguments are {short(arguments)}. Expected an object. {_REMEDY}")
         return Parsed(call={"name": function["name"], "arguments": arguments}, thought=reply.get("content") or "")
 
-    def render(self, call: ToolCall, thought: str = "") -> str:  # noqa: D102
+    def render(self, call: ToolCall, thought: str = "") -> str:
         function = {"name": call["name"], "arguments": json.dumps(call["arguments"], ensure_ascii=False)}
         return json.dumps(
             {"content": thought or None, "tool_calls": [{"type": "function", "function": function}]}, ensure_ascii=False
         )
 
-    def assistant_message(self, reply: str, turn: int) -> dict[str, Any]:  # noqa: D102
+    def assistant_message(self, reply: str, turn: int) -> dict[str, Any]:
         try:
             parsed = self.parse(reply)
         except ParseError:
@@ -75,7 +77,7 @@ class OpenAIGrammar(Grammar):
         call = {"id": f"call_{turn}", "type": "function", "function": function}
         return {"role": "assistant", "content": parsed.thought or None, "tool_calls": [call]}
 
-    def feedback_messages(  # noqa: D102
+    def feedback_messages(
         self, text: str, images: list[dict[str, Any]], turn: int, *, answered_call: bool
     ) -> list[dict[str, Any]]:
         # Tool messages carry text only in this interface: images follow in a user message.

@@ -127,4 +127,4 @@ def _join(objects: Sequence[DetectedObject]) -> DetectedObject:
     masks = [o.mask for o in objects if o.mask is not None]
     mask = union_masks(masks, masks[0].size_hw)
     best = max(objects, key=lambda o: o.score)
-    return replace(best, mask=mask, box_xyxy=tuple(float(v) for v in mask.box_xyxy))  # type: ignore[arg-type]
+    return replace(best, mask=mask, box_xyxy=mask.box_xyxy)

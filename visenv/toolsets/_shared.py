@@ -7,7 +7,7 @@ from typing import Annotated
 
 import numpy as np
 
-from ..answers import Answer, AnswerKind
+from ..answers import Answer, AnswerKind, Box
 from ..arguments import IntegerKind, TextKind
 from ..context import ToolContext
 from ..images import Image
@@ -52,12 +52,12 @@ def found_object(
     """
     moved = None if mask is None else context.mask_to_source(image, mask)
     if moved is not None and moved.area_px:
-        box = tuple(float(v) for v in moved.box_xyxy)
+        box: Box = moved.box_xyxy
     else:
         box = context.box_to_source(image, box_xyxy if box_xyxy is not None else (0, 0, 0, 0))
     clicks = [(context.box_to_source(image, (x, y, x, y))[:2], positive) for x, y, positive in points]
     return DetectedObject(
-        id=0, image=image.source, label=label, score=min(1.0, max(0.0, float(score))), box_xyxy=box, mask=moved,  # type: ignore[arg-type]
+        id=0, image=image.source, label=label, score=min(1.0, max(0.0, float(score))), box_xyxy=box, mask=moved,
         points_xy=tuple(xy for xy, _ in clicks), points_positive=tuple(p for _, p in clicks),
         prompt_box_xyxy=None if prompt_box_xyxy is None else context.box_to_source(image, prompt_box_xyxy),
     )  # fmt: skip
@@ -117,7 +117,8 @@ def submit(context: ToolContext) -> ToolBody:
     yield from ()
     if not context.objects:
         raise CallError(
-            "nothing_to_submit", "There are no objects to submit. Find some first, or call submit_none if nothing matches."
+            "nothing_to_submit",
+            "There are no objects to submit. Find some first, or call submit_none if nothing matches.",
         )
     return ToolResult(text=f"Submitted {len(context.objects)} objects.", answer=context.answer(context.objects))
 

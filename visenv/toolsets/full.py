@@ -12,12 +12,13 @@ from typing import Annotated
 
 import numpy as np
 
+from ..answers import Box
 from ..arguments import ChoiceKind, Coordinate, ImageName, ImageNames, IntegerKind, ObjectIds, Phrase, TextKind
 from ..context import ToolContext, invert_matrix, map_points
 from ..drawing import draw_patch_grid, draw_points
 from ..experts import (
-    DetectRequest,
     Detections,
+    DetectRequest,
     PointRequest,
     Points,
     ReadRequest,
@@ -104,7 +105,7 @@ def segment(context: ToolContext, objects: ObjectIds) -> ToolBody:
     changed = []
     for o, result in zip(chosen, results, strict=True):
         assert isinstance(result, Segmentation)
-        box = tuple(float(v) for v in result.mask.box_xyxy) if result.mask.area_px else o.box_xyxy
+        box: Box = result.mask.box_xyxy if result.mask.area_px else o.box_xyxy
         changed.append(replace(o, mask=result.mask, prompt_box_xyxy=o.box_xyxy, box_xyxy=box))
     return _changed(context, changed, "segmented")
 
@@ -157,9 +158,7 @@ def segment_point(
     assert isinstance(result, Segmentation)
     if not result.mask.area_px:
         return ToolResult(text=f"Nothing could be segmented at ({x}, {y}) of {image}.")
-    found = found_object(
-        context, place, label=label, score=result.score, mask=result.mask, points=[(*click, True)]
-    )
+    found = found_object(context, place, label=label, score=result.score, mask=result.mask, points=[(*click, True)])
     return _with_new(context, [place], [found], "point")
 
 
@@ -185,7 +184,8 @@ def refine(
     (known,) = context.objects_by_id([object])
     if known.image != place.source:
         raise CallError(
-            "wrong_image", f"Object #{object} is in {known.image!r}, not in {image!r}. Click in an image of {known.image!r}."
+            "wrong_image",
+            f"Object #{object} is in {known.image!r}, not in {image!r}. Click in an image of {known.image!r}.",
         )
     ((cx, cy),) = map_points([_pixel(place, x, y)], place.to_source)
     points = (*known.points_xy, (float(cx), float(cy)))
@@ -197,7 +197,7 @@ def refine(
         )
     ]  # fmt: skip
     assert isinstance(result, Segmentation)
-    box = tuple(float(v) for v in result.mask.box_xyxy) if result.mask.area_px else known.box_xyxy
+    box: Box = result.mask.box_xyxy if result.mask.area_px else known.box_xyxy
     changed = replace(
         known, mask=result.mask, box_xyxy=box, points_xy=points, points_positive=positive,
         prompt_box_xyxy=known.prompt_box_xyxy or known.box_xyxy,

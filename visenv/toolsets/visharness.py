@@ -26,8 +26,8 @@ from ..arguments import ChoiceKind, ImageNames, Phrase, TextKind
 from ..context import ToolContext
 from ..drawing import draw_patch_grid, draw_points
 from ..experts import (
-    DetectRequest,
     Detections,
+    DetectRequest,
     PointRequest,
     Points,
     Segmentation,
@@ -128,9 +128,7 @@ def PointToBoxMask(  # noqa: N802
         assert isinstance(result, Segmentation)
         if result.mask.area_px:
             found[place.name].append(
-                found_object(
-                    context, place, label="target", score=result.score, mask=result.mask, points=[(*xy, True)]
-                )
+                found_object(context, place, label="target", score=result.score, mask=result.mask, points=[(*xy, True)])
             )
     return _report(context, places, found, "from points")
 
@@ -210,7 +208,9 @@ def MergeBoxMask(context: ToolContext, images: ImageNames) -> ToolBody:  # noqa:
 
 
 @tool(answers=list(AnswerKind), name="Answer")
-def FinalAnswer(context: ToolContext, final_answer: Annotated[str, TextKind(2000, ("There are three.",), 0)]) -> ToolBody:  # noqa: N802
+def FinalAnswer(  # noqa: N802
+    context: ToolContext, final_answer: Annotated[str, TextKind(2000, ("There are three.",), 0)]
+) -> ToolBody:
     """End the task. The final result of MergeBoxMask is what counts; without one, the answer is that there is no target.
 
     Args:

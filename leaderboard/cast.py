@@ -1,0 +1,224 @@
+"""Who plays what, with which experts: the settings of a run, and what they name made real in one process."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import visenv
+from visenv import plugins
+from visenv.agent import Agent, make_agent
+from visenv.answers import Target
+from visenv.env import make_rules, make_task
+from visenv.episode import Episode, Rules
+from visenv.errors import VisenvError, bad_value
+from visenv.experts import ExpertSet, make_experts
+from visenv.objects import DetectedObject
+from visenv.specs import parse_spec
+from visenv.task import Sample, Task
+from visenv.tools import Toolset
+
+from .records import AgentInfo, RunInfo, TaskInfo, redact
+from .sampling import num_asked
+
+__all__ = ["Cast", "Grant", "RunSettings"]
+
+PRIVILEGED = {
+    "demonstrator": "visenv.agents.demonstrator:Demonstrator",
+    "oracle": "visenv.agents.oracle:Oracle",
+}
+"""The two agents that may know the truth, by plugin name and by the code behind it."""
+
+SAMPLES_KEPT = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What to run. Everything may be a name; agents, tasks, toolset and experts may also be objects."""
+
+    agents: Sequence[str | Agent]
+    """Names with options, or agents; an object never gets privileges."""
+    tasks: Sequence[str | Task]
+    split: str = "val"
+    level: int | None = None
+    """Difficulty; ``None`` is each task's first."""
+    toolset: str | Toolset = "full"
+    memory: str = "archive"
+    experts: str | ExpertSet = "embedded"
+    reward: str = "primary"
+    grammar: str = "hermes"
+    limit: int | None = None
+    """How many samples of each task, drawn by ``seed``; ``None`` is all."""
+    seed: int = 0
+    max_turns: int | None = None
+    """``None`` is each task's own."""
+    keep_images: int = 8
+    """For how many samples of each task the pictures of every agent are stored."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("limit", 1), ("max_turns", 1), ("seed", 0), ("keep_images", 0)):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+                raise bad_value(name, value, expected=f"an integer of at least {least}")
+        for name in ("agents", "tasks"):
+            if not getattr(self, name):
+                raise bad_value(name, list(getattr(self, name)), expected="at least one name")
+
+
+class Grant:
+    """The :class:`~visenv.agent.Privilege` of one episode."""
+
+    def __init__(self, episode: Episode, *, may_register: bool) -> None:
+        self._episode = episode
+        self._may_register = may_register
+
+    @property
+    def target(self) -> Target:
+        """The truth of the sample."""
+        return self._episode.sample.target
+
+    @property
+    def objects(self) -> Sequence[DetectedObject]:
+        """The objects of the episode now."""
+        return self._episode.objects
+
+    def register_target(self) -> None:
+        """Put the truth into the object table.
+
+        Raises:
+            VisenvError: Only the oracle may.
+        """
+        if not self._may_register:
+            raise VisenvError("This agent may not register the target. Only the oracle may. Use tools.")
+        self._episode.register_target()
+
+
+class Cast:
+    """The agents, tasks, experts and rules that settings name.
+
+    Args:
+        settings: What to run.
+        with_agents: Make the agents too; without, their names are only looked up.
+        threads: Threads of the embedded experts; ``None`` leaves it to them.
+
+    Raises:
+        UnknownNameError: A name does not exist.
+        BadValueError: Two agents or tasks have one name, or an option is wrong.
+    """
+
+    def __init__(self, settings: RunSettings, *, with_agents: bool = True, threads: int | None = None) -> None:
+        self.settings = settings
+        self.agents: dict[str, Agent] = {}
+        self.agent_infos: list[AgentInfo] = []
+        self.registering: set[str] = set()
+        for given in settings.agents:
+            self._add_agent(given, make=with_agents)
+        self.tasks: dict[str, Task] = {}
+        for wanted in settings.tasks:
+            task = make_task(wanted) if isinstance(wanted, str) else wanted
+            if task.name in self.tasks:
+                raise bad_value("tasks", task.name, expected="each task once")
+            self.tasks[task.name] = task
+        self.task_infos = [self._task_info(task) for task in self.tasks.values()]
+        toolset = settings.toolset
+        if isinstance(toolset, str):
+            toolset = plugins.load("toolsets", toolset)
+        self.toolset: Toolset = toolset
+        self._owns_experts = isinstance(settings.experts, str)
+        self.experts = make_experts(_with_threads(settings.experts, threads))
+        self.rules: dict[str, Rules] = {
+            name: make_rules(
+                task, self.experts, toolset=toolset, memory=settings.memory.lower(), reward=settings.reward.lower(),
+                grammar=settings.grammar.lower(), max_turns=settings.max_turns,
+            )
+            for name, task in self.tasks.items()
+        }  # fmt: skip
+        self._samples: OrderedDict[tuple[str, str, int, int], Sample] = OrderedDict()
+
+    @property
+    def info(self) -> RunInfo:
+        """What ``run.json`` says."""
+        s = self.settings
+        return RunInfo(
+            visenv=visenv.__version__, agents=tuple(self.agent_infos), tasks=tuple(self.task_infos),
+            toolset=self.toolset.name, memory=s.memory.lower(), reward=s.reward.lower(), grammar=s.grammar.lower(),
+            experts=redact(_canonical(s.experts)) if isinstance(s.experts, str) else "(given as an object)",
+            expert_identities={str(c): i for c, i in self.experts.identities().items()},
+            limit=s.limit, seed=s.seed, max_turns=s.max_turns, keep_images=s.keep_images,
+        )  # fmt: skip
+
+    def sample(self, task: str, split: str, level: int, index: int) -> Sample:
+        """Return a sample, kept for a while because several agents play it."""
+        key = (task, split, level, index)
+        if key not in self._samples:
+            self._samples[key] = self.tasks[task].sample(split, level, index)
+            while len(self._samples) > SAMPLES_KEPT:
+                self._samples.popitem(last=False)
+        return self._samples[key]
+
+    def grant(self, agent: str, episode: Episode) -> Grant | None:
+        """Return what a privileged agent gets, ``None`` for all others."""
+        if not any(a.privileged for a in self.agent_infos if a.name == agent):
+            return None
+        return Grant(episode, may_register=agent in self.registering)
+
+    def close(self) -> None:
+        """Close the agents, and the experts made here."""
+        for agent, given in zip(self.agents.values(), self.settings.agents, strict=False):
+            close = getattr(agent, "close", None)
+            if isinstance(given, str) and close is not None:
+                close()
+        if self._owns_experts:
+            self.experts.close()
+
+    def _add_agent(self, given: str | Agent, *, make: bool) -> None:
+        privileged = False
+        if isinstance(given, str):
+            name, _, options = given.partition(":")
+            plugin = plugins.find("agents", name.strip())
+            privileged = PRIVILEGED.get(plugin.name) == plugin.entry_point.value
+            label = redact(f"{plugin.name}:{options}" if options else plugin.name)
+            parse_spec(given)
+        else:
+            label = given.name
+        if any(a.name == label for a in self.agent_infos):
+            raise bad_value("agents", label, expected="each agent once")
+        self.agent_infos.append(AgentInfo(name=label, privileged=privileged))
+        if privileged and isinstance(given, str) and plugin.name == "oracle":
+            self.registering.add(label)
+        if make:
+            self.agents[label] = make_agent(given) if isinstance(given, str) else given
+
+    def _task_info(self, task: Task) -> TaskInfo:
+        s = self.settings
+        split = next((name for name in task.splits if name.lower() == s.split.lower()), s.split)
+        level = task.levels[0] if s.level is None else s.level
+        size = task.num_samples(split, level)
+        return TaskInfo(
+            name=task.name, version=task.version, split=split, level=level,
+            num_samples=num_asked(size, s.limit, where=f"{task.name}, split {split!r}"),
+        )  # fmt: skip
+
+
+def _canonical(experts: str) -> str:
+    """Return an experts spec with the names as they are registered, so that equal settings read equal."""
+    if "=" not in experts.split(":", 1)[0]:
+        return _registered(experts)
+    parts = [part.partition("=") for part in experts.split(",")]
+    return ",".join(f"{role}={_registered(spec)}" for role, _, spec in parts)
+
+
+def _registered(spec: str) -> str:
+    name, colon, options = spec.partition(":")
+    return plugins.find("experts", name.strip()).name + colon + options
+
+
+def _with_threads(experts: str | ExpertSet, threads: int | None) -> Any:
+    if threads is None or not isinstance(experts, str):
+        return experts
+    name, options = parse_spec(experts) if "=" not in experts.split(":", 1)[0] else (experts, {})
+    if name.lower() != "embedded" or "threads" in options:
+        return experts
+    return f"{experts}{',' if options else ':'}threads={threads}"

@@ -1,0 +1,133 @@
+"""From records to rows of numbers: everything the board shows is computed here, from records alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from visenv.task import Profile
+
+from .records import AgentInfo, EpisodeRecord, RunInfo, TaskInfo, latest, plain
+from .statistics import clustered_mean, coverage
+
+__all__ = ["Summary", "SummaryRow", "summarise"]
+
+STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class SummaryRow:
+    """One agent on one task. Means are over the ``n`` episodes that did not fail."""
+
+    agent: str
+    task: str
+    task_version: str
+    split: str
+    level: int
+    n: int
+    """Episodes with a score."""
+    of: int
+    """Episodes asked."""
+    primary: float | None
+    """Mean primary score."""
+    standard_error: float | None
+    """Clustered."""
+    ci_low: float | None
+    """The 95 % confidence interval, cut to [0, 1], where the score lies."""
+    ci_high: float | None
+    num_clusters: int
+    profile: str
+    """Name of the profile of ``primary`` and ``metrics``."""
+    profile_source: str
+    """The code it agrees with, or that none was compared."""
+    metrics: dict[str, float | None]
+    """The profile's published metrics."""
+    failures: int
+    """Episodes that failed for our reasons and have no score."""
+    reasons: dict[str, int]
+    """How the episodes ended."""
+    turns: float | None
+    tool_calls: float | None
+    invalid_calls: float | None
+    visual_tokens: float | None
+    """Mean over episodes of the sum over prompts."""
+    max_visual_tokens: int | None
+    """Of the largest prompt of any episode."""
+    reward: float | None
+    privileged: bool
+    """The agent knew the truth: not ranked."""
+    timing: dict[str, float]
+    """Mean wall-clock seconds of an episode among its neighbours; differs from run to run."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class Summary:
+    """``summary.json``."""
+
+    rows: tuple[SummaryRow, ...]
+    complete: bool
+    """Whether every episode asked has a score."""
+    format: int = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of ``summary.json``."""
+        return dict(plain(dataclasses.asdict(self)))
+
+
+def summarise(info: RunInfo, records: Iterable[EpisodeRecord], profiles: Mapping[str, Profile]) -> Summary:
+    """Compute a run's rows, task by task, agents in the order of the run.
+
+    Args:
+        info: What was asked.
+        records: In any order; of an episode's several records the latest that did not fail counts.
+        profiles: The profile of each task.
+    """
+    by_row: dict[tuple[str, str], list[EpisodeRecord]] = {}
+    for key, record in sorted(latest(records).items()):
+        by_row.setdefault((key[0], key[1]), []).append(record)
+    rows = tuple(
+        _row(agent, task, by_row.get((agent.name, task.name), []), profiles[task.name])
+        for task in info.tasks
+        for agent in info.agents
+    )
+    return Summary(rows=rows, complete=all(row.n == row.of for row in rows))
+
+
+def _row(agent: AgentInfo, task: TaskInfo, records: Sequence[EpisodeRecord], profile: Profile) -> SummaryRow:
+    scored = [r for r in records if not r.failed and r.row is not None]
+    rows = [r.row for r in scored if r.row is not None]
+    estimate = clustered_mean([profile.primary(row) for row in rows], [r.cluster for r in scored])
+    seconds = _mean([r.timing.get("seconds", 0.0) for r in scored])
+    return SummaryRow(
+        agent=agent.name, task=task.name, task_version=task.version, split=task.split, level=task.level,
+        n=coverage(len(scored), task.num_samples).n, of=task.num_samples,
+        primary=estimate.mean, standard_error=estimate.standard_error,
+        ci_low=None if estimate.low is None else max(0.0, estimate.low),
+        ci_high=None if estimate.high is None else min(1.0, estimate.high),
+        num_clusters=estimate.num_clusters, profile=profile.name, profile_source=profile.source,
+        metrics=_metrics(profile, rows), failures=sum(r.failed for r in records),
+        reasons=dict(sorted(Counter(r.reason for r in records).items())),
+        turns=_mean([r.costs.turns for r in scored]), tool_calls=_mean([r.costs.tool_calls for r in scored]),
+        invalid_calls=_mean([r.costs.invalid_calls for r in scored]),
+        visual_tokens=_mean([r.costs.visual_tokens for r in scored]),
+        max_visual_tokens=max((r.costs.max_visual_tokens for r in scored), default=None),
+        reward=_mean([r.reward for r in scored]), privileged=agent.privileged,
+        timing={} if seconds is None else {"seconds": round(seconds, 4)},
+    )  # fmt: skip
+
+
+def _metrics(profile: Profile, rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    if not rows:
+        return {}
+    found = plain(dict(profile.aggregate(rows)))
+    return {name: value if value is not None and math.isfinite(value) else None for name, value in found.items()}
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None

@@ -1,0 +1,136 @@
+"""The table of a run: colours on a terminal, aligned plain lines elsewhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import IO, Literal
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .summary import Summary, SummaryRow
+
+__all__ = ["print_table", "ranked"]
+
+HEADINGS = (
+    "", "agent", "score", "95 % interval", "scored by", "metrics", "n", "turns", "visual tokens", "failed", "ended",
+)  # fmt: skip
+WIDE = 118
+"""Columns of a terminal from which the metrics are shown too."""
+NUMERIC = {"", "score", "n", "turns", "visual tokens", "tokens", "failed", "tasks", "mean of the tasks' scores"}
+
+
+def print_table(summary: Summary, file: IO[str] | None = None) -> None:
+    """Print a summary, one block a task, best agent first; agents that knew the truth come last, unranked.
+
+    Args:
+        summary: What to print.
+        file: Where; standard output by default.
+    """
+    console = Console(file=file, highlight=False)
+    for title, rows in _blocks(summary):
+        cells = [_cells(place, row) for place, row in ranked(rows)]
+        _print(console, title, HEADINGS, cells, privileged=[row.privileged for _, row in ranked(rows)])
+    overall = _overall(summary)
+    if overall:
+        headings = ("", "agent", "mean of the tasks' scores", "tasks", "failed")
+        _print(console, "All tasks", headings, [c for c, _ in overall], privileged=[p for _, p in overall])
+    if any(row.privileged for row in summary.rows):
+        console.print("* knows the truth: a bound, not ranked.", style="dim")
+    if not summary.complete:
+        console.print("Incomplete: some episodes have no score; see n and failed.", style="bold")
+
+
+def ranked(rows: Iterable[SummaryRow]) -> list[tuple[str, SummaryRow]]:
+    """Return rows best first with their place as text; privileged ones last, with ``*`` for a place."""
+
+    def order(row: SummaryRow) -> tuple[bool, float, str]:
+        return row.privileged, -row.primary if row.primary is not None else math.inf, row.agent
+
+    ordered = sorted(rows, key=order)
+    return [("*" if row.privileged else str(place), row) for place, row in enumerate(ordered, 1)]
+
+
+def _blocks(summary: Summary) -> list[tuple[str, list[SummaryRow]]]:
+    blocks: dict[str, list[SummaryRow]] = {}
+    for row in summary.rows:
+        blocks.setdefault(f"{row.task}, {row.split}, level {row.level}", []).append(row)
+    return list(blocks.items())
+
+
+def _cells(place: str, row: SummaryRow) -> tuple[str, ...]:
+    interval = "" if row.ci_low is None else f"{row.ci_low:.3f} to {row.ci_high:.3f}"
+    metrics = [f"{k} {v:.3f}" for k, v in row.metrics.items() if v is not None]
+    ended = [f"{reason} {number}" for reason, number in sorted(row.reasons.items(), key=lambda kv: -kv[1])]
+    return (
+        place, row.agent, _number(row.primary, 3), interval, row.profile, ", ".join(metrics[:3]),
+        f"{row.n}/{row.of}", _number(row.turns, 1), _number(row.visual_tokens, 0), str(row.failures), ", ".join(ended),
+    )  # fmt: skip
+
+
+def _overall(summary: Summary) -> list[tuple[tuple[str, ...], bool]]:
+    tasks = {row.task for row in summary.rows}
+    if len(tasks) < 2:
+        return []
+    by_agent: dict[str, list[SummaryRow]] = {}
+    for row in summary.rows:
+        by_agent.setdefault(row.agent, []).append(row)
+    found = []
+    for agent, rows in by_agent.items():
+        scores = [row.primary for row in rows if row.primary is not None]
+        mean = math.fsum(scores) / len(scores) if len(scores) == len(tasks) else None
+        found.append((rows[0].privileged, mean, agent, len(scores), sum(row.failures for row in rows)))
+    found.sort(key=lambda f: (f[0], -f[1] if f[1] is not None else math.inf, f[2]))
+    return [
+        (("*" if known else str(place), agent, _number(mean, 3), f"{scored}/{len(tasks)}", str(failed)), known)
+        for place, (known, mean, agent, scored, failed) in enumerate(found, 1)
+    ]
+
+
+def _print(
+    console: Console, title: str, headings: Sequence[str], cells: Sequence[Sequence[str]], *, privileged: Sequence[bool]
+) -> None:
+    if not console.is_terminal:
+        _print_plain(console, title, headings, cells)
+        return
+    if console.width < WIDE and "metrics" in headings:
+        title, headings, cells = _narrow(title, headings, cells)
+    table = Table(
+        title=Text(title), box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )  # fmt: skip
+    for heading in headings:
+        justify: Literal["left", "right"] = "right" if heading in NUMERIC else "left"
+        table.add_column(heading, justify=justify, no_wrap=heading in ("agent", "score", "interval"))
+    for row, known in zip(cells, privileged, strict=True):
+        lines = [c.replace(", ", "\n") if h in ("metrics", "ended") else c for h, c in zip(headings, row, strict=True)]
+        table.add_row(*map(Text, lines), style="dim" if known else "")
+    console.print(table)
+
+
+def _narrow(
+    title: str, headings: Sequence[str], cells: Sequence[Sequence[str]]
+) -> tuple[str, list[str], list[list[str]]]:
+    """Name the profile in the title and leave the metrics to ``summary.json`` and to wider terminals."""
+    profiles = dict.fromkeys(row[headings.index("scored by")] for row in cells)
+    kept = [i for i, h in enumerate(headings) if h not in ("metrics", "scored by")]
+    renamed = {"95 % interval": "interval", "visual tokens": "tokens"}
+    return (
+        f"{title}; scored by {', '.join(profiles)}",
+        [renamed.get(headings[i], headings[i]) for i in kept],
+        [[row[i].replace(" to ", "-") if headings[i] == "95 % interval" else row[i] for i in kept] for row in cells],
+    )
+
+
+def _print_plain(console: Console, title: str, headings: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    lines = [tuple(headings), *map(tuple, cells)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
+    text = "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+    console.file.write(f"{title}\n{text}\n\n")
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:,.{digits}f}"

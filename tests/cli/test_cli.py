@@ -1,0 +1,219 @@
+"""The command line as a person and a script use it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from visenv import plugins
+from visenv.cli import main
+
+PLUGIN = Path(__file__).parents[1] / "leaderboard" / "plugin"
+BENCH = ["bench", "--agent", "blob-finder", "--task", "blobs", "--experts", "blobs", "--limit", "3"]
+
+
+@pytest.fixture(autouse=True)
+def fakes(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(PLUGIN))
+    monkeypatch.chdir(tmp_path)
+    plugins.plugins.cache_clear()
+    yield importlib.import_module("board_fakes")
+    plugins.plugins.cache_clear()
+
+
+@pytest.fixture
+def visenv(capsys):
+    def run(*words):
+        with pytest.raises(SystemExit) as end:
+            main(list(words))
+        captured = capsys.readouterr()
+        return end.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+def test_bare_prints_the_map_and_the_first_command(visenv):
+    code, out, _ = visenv()
+    assert code == 0 and "visenv demo" in out
+    for verb in ("bench", "demo", "list", "play"):
+        assert f"visenv {verb}" in out
+
+
+@pytest.mark.parametrize("verb", ["bench", "demo", "list", "play"])
+def test_help_ends_with_examples(visenv, verb):
+    code, out, _ = visenv(verb, "--help")
+    assert code == 0 and "Options:" in out
+    assert out.split("Examples:")[1].strip().splitlines()[-1].strip().find("visenv") >= 0
+
+
+def test_the_options_of_bench_are_frozen(visenv):
+    _, out, _ = visenv("bench", "--help")
+    options = re.findall(r"^  (--[\w-]+)", out, re.MULTILINE)
+    assert options == [
+        "--agent", "--task", "--out", "--split", "--level", "--toolset", "--memory", "--experts", "--limit", "--seed",
+        "--workers", "--max-turns", "--keep-images",
+    ]  # fmt: skip
+
+
+def test_bench_from_a_pipe_is_plain(visenv):
+    code, out, err = visenv(*BENCH, "--out", "runs/a")
+    assert code == 0 and "\x1b" not in out + err and "\r" not in out + err
+    assert "3 episodes" in err.splitlines()[3] or "3 episodes" in err
+    assert "3/3 episodes" in err and "blobs/iou" in out and "Run directory: runs/a" in out
+    assert "Next:" in out and Path("runs/a/strips.html").is_file()
+    assert json.loads(Path("runs/a/summary.json").read_text())["rows"][0]["n"] == 3
+
+
+def test_names_are_taken_in_any_case(visenv):
+    code, _, _ = visenv(
+        "bench", "--agent", "BLOB-Finder", "--task", "BLOBS", "--experts", "Blobs", "--toolset", "FULL", "--memory",
+        "Archive", "--split", "VAL", "--limit", "1", "--out", "a",
+    )  # fmt: skip
+    assert code == 0
+    code, _, err = visenv(*BENCH[:-1], "1", "--out", "a")
+    assert code == 0 and "1 of them done already" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--agent", "blob-findr"], 2, "Did you mean 'blob-finder'"),
+        (["--task", "Blob"], 2, "Did you mean 'Blobs'"),
+        (["--split", "vel"], 2, "Unknown split"),
+        (["--level", "2", "--agent", "blob-finder:x=1"], 2, "options that it has"),
+        (["--level", "4"], 2, "--level"),
+        (["--limit", "0"], 2, "--limit"),
+        (["--limit", "many"], 2, "--limit"),
+        (["--memory", "archive:deep=1"], 2, "memory"),
+        (["--agent", ","], 2, "at least one"),
+        (["--agent", "broken-agent"], 1, "cannot be imported"),
+        (["--out", "/proc/nowhere/run"], 1, "nowhere"),
+    ],
+    ids=lambda v: " ".join(v) if isinstance(v, list) else None,
+)
+def test_errors_are_one_line_on_standard_error(visenv, words, code, said):
+    got, out, err = visenv(*BENCH, "--out", "a", *words)
+    assert got == code and said in err and out == "" and "Traceback" not in err
+    assert len(err.strip().splitlines()) == 1 or err.startswith("Usage:")
+    assert not Path("a").exists()
+
+
+@pytest.mark.parametrize("words", [["fly"], ["bench"], ["bench", "--wings"], ["play"], ["--wings"]])
+def test_wrong_usage_is_2(visenv, words):
+    code, out, err = visenv(*words)
+    assert code == 2 and "Usage:" in err and out == ""
+
+
+def test_debug_shows_the_traceback(visenv):
+    with pytest.raises(KeyError, match="Unknown agent"):
+        main(["--debug", "bench", "--agent", "x", "--task", "Blobs", "--out", "a"])
+    with pytest.raises(KeyError, match="Unknown agent"):
+        main(["bench", "--agent", "x", "--task", "Blobs", "--out", "a", "--debug"])
+
+
+def test_other_settings_are_refused(visenv):
+    assert visenv(*BENCH, "--out", "a")[0] == 0
+    code, _, err = visenv(*BENCH, "--seed", "5", "--out", "a")
+    assert code == 2 and "seed: 0 -> 5" in err
+
+
+def test_failed_episodes_are_1_and_the_same_command_repairs_them(visenv, monkeypatch):
+    command = [*BENCH, "--experts", "flaky", "--limit", "12", "--out", "a"]
+    monkeypatch.setenv("BLOBS_DOWN", "1")
+    code, out, err = visenv(*command)
+    assert code == 1 and "Incomplete" in out and "visenv bench" in err.splitlines()[-1]
+    monkeypatch.delenv("BLOBS_DOWN")
+    assert visenv(*command)[0] == 0
+
+
+def test_list_says_what_there_is_and_what_is_broken(visenv):
+    code, out, _ = visenv("list")
+    assert code == 0 and "EmojiRef" in out and "broken-agent" in out and "board_fakes_missing" in out
+    code, out, err = visenv("list", "--json")
+    found = json.loads(out)
+    assert code == 0 and err == ""
+    for key in ("envs", "tasks", "splits", "toolsets", "agents", "experts", "profiles"):
+        assert key in found
+    assert "visenv/Blobs-v0" in found["envs"] and "Blobs" in found["tasks"]
+    assert found["splits"]["Blobs"] == ["train", "val", "test"] and "blobs/iou" in found["profiles"]
+    assert "broken-agent" not in found["agents"]
+    assert [b["name"] for b in found["broken"]] == ["broken-agent"]
+
+
+@pytest.fixture
+def typed(visenv, monkeypatch):
+    import io
+
+    def run(text, *words):
+        monkeypatch.setattr("sys.stdin", io.StringIO(text))
+        return visenv("play", "visenv/Blobs-v0", "--experts", "blobs", "--out", "pictures", *words)
+
+    return run
+
+
+def test_play_from_a_pipe(typed, fakes):
+    colour = fakes.Blobs().sample("val", 1, 3).instruction.split()[1]
+    code, out, _ = typed(
+        f'help\n\ndetect images=img_0 phrase="{colour} thing"\n'
+        '{"name": "segment", "arguments": {"objects": [0]}}\nsubmit\n',
+        "--index", "3",
+    )  # fmt: skip
+    assert code == 0 and "The end: submitted. Score 0.840 (by blobs/iou)." in out
+    assert "segment_box image=" in out and "Find every object" in out
+    for turn in range(4):
+        assert Path(f"pictures/turn_{turn:02d}.png").is_file() and f"turn_{turn:02d}.png" in out
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('detect phrase="open', "Not played"),
+        ("detect phrase", "Not played"),
+        ('{"name": ', "Not played"),
+        ("hammer", "unknown_tool"),
+        ("segment objects=x", "wrong_type"),
+        ("detect images=img_9 phrase=a", "img_9"),
+    ],
+)
+def test_play_forgives(typed, line, said):
+    code, out, _ = typed(f"{line}\nsubmit_none\n")
+    assert code == 0 and said in out and "The end: submitted" in out
+
+
+def test_leaving_has_no_score(typed):
+    for text in ("", "quit\n", "view images=img_0\n"):
+        code, out, _ = typed(text)
+        assert code == 0 and "no score" in out
+
+
+def test_play_reads_lists_and_numbers(typed):
+    _, out, _ = typed(
+        "draw_box image=img_0 x1=0 y1=0 x2=500 y2=500\n"
+        "draw_box image=img_0 x1=500 y1=500 x2=999 y2=999\nkeep objects=[0,1]\nsubmit\n"
+    )
+    assert "Error" not in out and "The end: submitted" in out
+
+
+def test_play_names_what_it_does_not_know(visenv):
+    assert visenv("play", "Nothing")[0] == 2
+    assert visenv("play", "Blobs", "--experts", "blobs", "--index", "99")[0] == 2
+    assert visenv("play", "Blobs", "--experts", "blobs", "--level", "3")[0] == 2
+
+
+def test_as_a_process():
+    path = os.pathsep.join([str(PLUGIN), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-m", "visenv.cli", *BENCH, "--workers", "2", "--out", "a"],
+        env={**os.environ, "PYTHONPATH": path, "NO_COLOR": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    command = f"{sys.executable} -m visenv.cli list | head -1"
+    listed = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert listed.stderr == "" and listed.stdout

@@ -1,0 +1,124 @@
+"""Records: exact round trips, torn lines, locks, atomic files, no secrets."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from visenv.leaderboard import run_bench
+from visenv.leaderboard.records import EpisodeLog, EpisodeRecord, ImageFiles, RunInfo, latest, read_records, redact
+
+from visenv.errors import BadValueError, VisenvError
+
+
+@pytest.fixture
+def run(settings, tmp_path):
+    run_bench(settings("blob-finder", "blob-hostile", limit=3), tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_a_record_survives_its_line(run):
+    for line in (run / "episodes.jsonl").read_text("ascii").splitlines():
+        record = EpisodeRecord.from_json(line)
+        assert EpisodeRecord.from_json(record.to_json()) == record
+        assert json.loads(record.to_json()) == json.loads(line)
+
+
+def test_timing_is_not_part_of_a_record(run):
+    record = read_records(run)[0]
+    assert replace(record, timing={"seconds": 99.0}) == record
+    assert replace(record, seed=1) != record
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "{", "[]", "null", '{"agent": "a"}', '{"extra": 1}', "[" * 5000, '{"agent": NaN}'],
+    ids=["empty", "torn", "list", "null", "incomplete", "unknown key", "deep", "nan"],
+)
+def test_anything_else_is_refused(line):
+    with pytest.raises(BadValueError, match="episode record"):
+        EpisodeRecord.from_json(line)
+
+
+def test_an_unknown_key_is_refused(run):
+    data = json.loads((run / "episodes.jsonl").read_text().splitlines()[0])
+    with pytest.raises(BadValueError):
+        EpisodeRecord.from_json(json.dumps(data | {"bonus": 1}))
+
+
+@pytest.mark.parametrize("torn", [b"{", b'{"agent": "x"', b"\xff\xfe", b"x" * 200_000])
+def test_a_torn_last_line_is_dropped(run, torn):
+    path = run / "episodes.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole + torn)
+    assert len(read_records(run)) == 6
+    with EpisodeLog(run):
+        pass
+    assert path.read_bytes() == whole
+
+
+def test_a_log_without_any_line_end_is_emptied(tmp_path):
+    (tmp_path / "episodes.jsonl").write_bytes(b"x" * 100_000)
+    with EpisodeLog(tmp_path):
+        assert (tmp_path / "episodes.jsonl").stat().st_size == 0
+
+
+def test_a_damaged_line_in_the_middle_is_named(run):
+    lines = (run / "episodes.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "episodes.jsonl").write_bytes(b"".join([*lines[:2], b"damaged\n", *lines[3:]]))
+    with pytest.raises(BadValueError, match="line 3"):
+        read_records(run)
+
+
+def test_one_writer_per_run(tmp_path):
+    with EpisodeLog(tmp_path), pytest.raises(VisenvError, match="Another visenv process"):
+        EpisodeLog(tmp_path)
+    with EpisodeLog(tmp_path):
+        pass
+
+
+def test_a_later_record_counts_unless_it_failed(run):
+    record = read_records(run)[0]
+    failed = replace(record, failed=True, score=None, row=None)
+    for order, kept in (([record, failed], record), ([failed, record], record), ([failed, failed], failed)):
+        assert latest(order) == {record.key: kept}
+
+
+def test_pictures_are_stored_once_and_whole(run, fakes):
+    images = ImageFiles(run / "images")
+    image = fakes.Blobs().sample("val", 1, 0).images[0]
+    path = images.path(images.put(image))
+    before = path.stat()
+    images.put(image)
+    assert path.stat().st_mtime_ns == before.st_mtime_ns and path.stat().st_ino == before.st_ino
+    assert all(p.suffix == ".png" and not p.name.startswith(".") for p in (run / "images").iterdir())
+
+
+def test_every_recorded_picture_is_there(run):
+    hashes = {h for r in read_records(run) for h in r.images.values()}
+    assert hashes and hashes == {p.stem for p in (run / "images").iterdir()}
+
+
+def test_run_json_comes_back(run):
+    info = RunInfo.read(run)
+    assert info.to_dict() == json.loads(json.dumps(info.to_dict()))
+    assert info.expert_identities == {"detect": "blobs@1", "segment": "blobs@1"}
+    assert info.differences(info) == []
+    assert info.differences(replace(info, seed=1)) == ["seed: 0 -> 1"]
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"visenv": 1}'])
+def test_a_damaged_run_json_is_named(run, content):
+    (run / "run.json").write_text(content)
+    with pytest.raises(BadValueError, match=r"run\.json"):
+        RunInfo.read(run)
+
+
+@pytest.mark.parametrize("name", ["api_key", "key_secret", "openai_api_key", "password", "token", "API_KEY"])
+def test_secrets_are_left_out(name):
+    assert redact(f"zero-shot:model=m,{name}=hush,n=1") == f"zero-shot:model=m,{name}=***,n=1"
+
+
+def test_other_options_stay():
+    assert redact("a:max_tokens=5,monkey=1") == "a:max_tokens=5,monkey=1"

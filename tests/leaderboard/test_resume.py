@@ -1,0 +1,118 @@
+"""Runs that are cut off: kill -9, Ctrl-C, and a worker that dies, each continued to the same records."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from visenv.leaderboard import read_records, run_bench
+
+SLOW = ("blob-finder:slow=0.01", "blob-guesser")
+
+
+def start(run, outside, *, workers):
+    command = [
+        sys.executable, "-m", "visenv.cli", "bench", "--agent", ",".join(SLOW), "--task", "Blobs", "--experts", "blobs",
+        "--limit", "30", "--workers", str(workers), "--out", str(run),
+    ]  # fmt: skip
+    return subprocess.Popen(
+        command, env=outside, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def wait_for_lines(run, number, process):
+    path, deadline = run / "episodes.jsonl", time.monotonic() + 60
+    while not path.exists() or path.read_bytes().count(b"\n") < number:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def alive(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_two_kills_lose_nothing(settings, records, outside, tmp_path, workers):
+    run = tmp_path / "run"
+    seen: dict = {}
+    for target in (4, 20):
+        process = start(run, outside, workers=workers)
+        wait_for_lines(run, max(target, len(seen) + 4), process)
+        process.kill()  # the parent alone: its workers must notice
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        now = records(run)
+        assert all(now[key] == record for key, record in seen.items()), "what was recorded stays"
+        seen = now
+    assert len(seen) < 60
+    with (run / "episodes.jsonl").open("ab") as file:
+        file.write(b'{"agent": "blob-fin')  # as a cut of the power leaves it
+    process = start(run, outside, workers=workers)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "done already" in err and "blob-finder" in out
+    run_bench(settings(*SLOW, limit=30), tmp_path / "calm")
+    assert records(run) == records(tmp_path / "calm")
+    assert len(read_records(run)) == 60, "nothing was played twice"
+    assert {p.name for p in (run / "images").glob("*.png")} == {p.name for p in (tmp_path / "calm/images").iterdir()}
+    deadline = time.monotonic() + 20
+    while alive(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive(process.pid)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_says_how_to_go_on(records, outside, tmp_path, workers):
+    run = tmp_path / "run"
+    process = start(run, outside, workers=workers)
+    wait_for_lines(run, 4, process)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it, to the whole group
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err and "Interrupted." in err
+    command = err.strip().splitlines()[-1].strip()
+    assert command.startswith("visenv bench --agent") and f"--out {run}" in command
+    count = len(records(run))
+    assert f"{count} of 60 episodes are recorded" in err
+    again = subprocess.run(
+        [sys.executable, "-m", "visenv.cli", *command.split()[1:]],
+        env=outside,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert again.returncode == 0 and f"{count} of them done already" in again.stderr
+    assert len(read_records(run)) == 60
+
+
+def test_a_finished_run_is_not_played_again(settings, tmp_path):
+    run_bench(settings(), tmp_path / "run")
+    before = (tmp_path / "run/episodes.jsonl").read_bytes()
+    summary = run_bench(settings(), tmp_path / "run", workers=2)
+    assert (tmp_path / "run/episodes.jsonl").read_bytes() == before and summary.complete
+
+
+def test_a_worker_that_dies_is_reported(records, outside, tmp_path):
+    run = tmp_path / "run"
+    process = start(run, outside, workers=2)
+    wait_for_lines(run, 4, process)
+    children = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    names = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in children}
+    victim = next(int(pid) for pid, name in names.items() if "spawn_main" in name)
+    os.kill(victim, signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1 and "Traceback" not in err
+    assert "worker process ended by itself" in err and "safe" in err
+    assert len(records(run)) >= 4
