@@ -1,6 +1,6 @@
 """Make ``visenv/experts/embedded/data/descriptors.npz``: train the detector's two networks with numpy.
 
-    python scripts/make_descriptors.py                # about N minutes on two cores
+    python scripts/make_descriptors.py                # about 10 minutes on two cores
     python scripts/make_descriptors.py --scenes 40 --epochs 2 --out /tmp/quick.npz
 
 They are trained on scenes drawn for the split ``experts`` only (all categories, seeds of their own).
@@ -12,20 +12,21 @@ import argparse
 import io
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from visenv.tasks.emojiworld.render import WORDS, sprites
+from visenv.tasks.emojiworld.rng import Rng
+from visenv.tasks.emojiworld.scene import LEVELS, Scene, Thing, lay_out
 
 from visenv.experts.embedded._foreground import NUM_PIXEL_FEATURES, foreground, pixel_features
 from visenv.experts.embedded._regions import NUM_DESCRIPTOR, describe, masked_picture, propose
 from visenv.experts.embedded._tables import Layer, Network
 from visenv.experts.embedded.names import categories
 from visenv.masks import box_iou_matrix
-from visenv.tasks.emojiworld.render import WORDS, sprites
-from visenv.tasks.emojiworld.rng import Rng
-from visenv.tasks.emojiworld.scene import LEVELS, Scene, Thing, lay_out
 
 Floats = npt.NDArray[np.float32]
 BOXES_PER_PICTURE = 360
@@ -34,8 +35,14 @@ OUT = Path(__file__).parents[1] / "visenv/experts/embedded/data/descriptors.npz"
 
 
 def make_scene(
-    rng: Rng, level: int, *, side_px: int = 512, count: int = 12, sizes_px: tuple[int, int] = (30, 130),
-    names: list[str] | None = None, odd: float = 0.05,
+    rng: Rng,
+    level: int,
+    *,
+    side_px: int = 512,
+    count: int = 12,
+    sizes_px: tuple[int, int] = (30, 130),
+    names: list[str] | None = None,
+    odd: float = 0.05,
 ) -> Scene:
     """Draw a scene of random objects; ``odd`` is the share each of grey, blurry and upside-down ones."""
     names = names or [c.name for c in categories()]
@@ -104,7 +111,7 @@ class Trainer:
         self.mean = features.mean(0)
         self.scale = 1 / (features.std(0) + 0.05)
         self.weights = [
-            (self.rng.standard_normal((b, a)) * np.sqrt(2 / a)).astype(np.float32) for a, b in zip(sizes, sizes[1:])
+            (self.rng.standard_normal((b, a)) * np.sqrt(2 / a)).astype(np.float32) for a, b in pairwise(sizes)
         ]
         self.weights[-1] *= 0.3
         self.biases = [np.zeros(b, np.float32) for b in sizes[1:]]
@@ -112,6 +119,7 @@ class Trainer:
         self.step = 0
 
     def forward(self, rows: Floats, drop: float) -> tuple[Floats, list[Floats]]:
+        """Return the outputs and what each layer saw."""
         rows = (rows - self.mean) * self.scale
         kept = [rows]
         for k, (w, b) in enumerate(zip(self.weights, self.biases, strict=True)):
@@ -124,6 +132,7 @@ class Trainer:
         return rows, kept
 
     def backward(self, grad: Floats, kept: list[Floats], rate: float, decay: float) -> None:
+        """Take one step down the gradient of the outputs."""
         grads: list[Floats] = []
         grads_b: list[Floats] = []
         for k in range(len(self.weights) - 1, -1, -1):
@@ -141,6 +150,7 @@ class Trainer:
                 p *= 1 - rate * decay
 
     def network(self) -> Network:
+        """Return what was learned."""
         layers = [Layer(w.copy(), b.copy()) for w, b in zip(self.weights, self.biases, strict=True)]
         first = layers[0]
         layers[0] = Layer(first.weights * self.scale, first.bias - first.weights @ (self.mean * self.scale))
@@ -207,9 +217,10 @@ def scene_samples(index: int, pixel: Network) -> tuple[Floats, npt.NDArray[np.in
 def train_regions(pixel: Network, num_scenes: int, epochs: int, hidden: tuple[int, ...]) -> Network:
     """Teach what is in a box, whether it fits and how to move it."""
     started = time.time()
-    parts = []
-    for index in range(num_scenes):
-        parts.append(tuple(p.astype(np.float16) if p.ndim == 2 else p for p in scene_samples(index, pixel)))
+    parts = [
+        tuple(p.astype(np.float16) if p.ndim == 2 else p for p in scene_samples(index, pixel))
+        for index in range(num_scenes)
+    ]
     x, classes, iou, shift = (np.concatenate([p[k] for p in parts]) for k in range(4))
     names = len(categories())
     print(f"{len(x)} boxes, {np.mean(classes < names):.2f} on objects, {time.time() - started:.0f} s", flush=True)
@@ -262,8 +273,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=400)
     parser.add_argument("--pixel-scenes", type=int, default=40)
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--hidden", type=int, nargs="+", default=[448, 224])
+    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--hidden", type=int, nargs="+", default=[576, 288])
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
     pixel = train_pixels(arguments.pixel_scenes, 10)

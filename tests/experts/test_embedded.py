@@ -1,0 +1,181 @@
+"""The embedded detector, segmenter and upscaler."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from quality import measure_detector, measure_segmenter
+from visenv.tasks.emojiworld.scene import Scene
+
+from visenv.experts import Detections, DetectRequest, PointRequest, Request, SegmentRequest, UpscaleRequest
+from visenv.experts.embedded import EmbeddedDetector, EmbeddedExperts, EmbeddedSegmenter, LanczosUpscaler
+from visenv.experts.embedded import __file__ as package
+from visenv.experts.embedded._analysis import Analyser
+from visenv.images import Image
+from visenv.masks import Mask
+
+Drawn = dict[int, list[Scene]]
+
+
+@pytest.fixture(scope="module")
+def analyser() -> Analyser:
+    return Analyser()
+
+
+@pytest.fixture(scope="module")
+def detector(analyser: Analyser) -> EmbeddedDetector:
+    return EmbeddedDetector(threads=1, analyser=analyser)
+
+
+@pytest.fixture(scope="module")
+def segmenter(analyser: Analyser) -> EmbeddedSegmenter:
+    return EmbeddedSegmenter(threads=1, analyser=analyser)
+
+
+def image_of(scene: Scene) -> Image:
+    return Image(np.array(scene.pixels))
+
+
+DETECTOR_FLOORS = {1: (0.93, 0.95), 2: (0.85, 0.82), 3: (0.72, 0.65)}
+
+
+@pytest.mark.parametrize("level", DETECTOR_FLOORS)
+def test_detector_quality(level: int, drawn: Drawn, detector: EmbeddedDetector) -> None:
+    found = measure_detector(detector, drawn[level])
+    precision, recall = DETECTOR_FLOORS[level]
+    assert found.precision >= precision, found
+    assert found.recall >= recall, found
+
+
+@pytest.mark.parametrize(("level", "floor"), [(1, 0.92), (2, 0.85), (3, 0.78)])
+def test_segmenter_quality(level: int, floor: float, drawn: Drawn, segmenter: EmbeddedSegmenter) -> None:
+    ious, _ = measure_segmenter(segmenter, drawn[level][:3])
+    assert ious[0] >= floor, ious
+    assert ious[3] > ious[0], ious
+
+
+def test_segmenter_from_points(drawn: Drawn, segmenter: EmbeddedSegmenter) -> None:
+    ious, _ = measure_segmenter(segmenter, drawn[2][:3], prompt="point", clicks=1)
+    assert ious[0] >= 0.7, ious
+
+
+def test_points_are_the_centres_of_detections(drawn: Drawn, detector: EmbeddedDetector) -> None:
+    image = image_of(drawn[1][0])
+    (found,) = detector.run([DetectRequest(image=image, phrase="objects")])
+    (points,) = detector.run([PointRequest(image=image, phrase="objects")])
+    assert isinstance(found, Detections)
+    assert len(found.labels) >= 4
+    assert np.array_equal(points.points_xy, (found.boxes_xyxy[:, :2] + found.boxes_xyxy[:, 2:]) / 2)  # type: ignore[union-attr]
+    assert (np.diff(found.scores) <= 0).all()
+    assert found.scores.max() <= 1
+
+
+def test_reasoning_queries_find_nothing(drawn: Drawn, detector: EmbeddedDetector) -> None:
+    image = image_of(drawn[1][0])
+    for query in ("what keeps a swimmer afloat in rough water", "the only thing that is upside down"):
+        (found,) = detector.run([DetectRequest(image=image, phrase=query)])
+        assert not len(found.boxes_xyxy)  # type: ignore[union-attr]
+
+
+ODD = {
+    "1x1": np.zeros((1, 1, 3), np.uint8),
+    "one row": np.full((1, 300, 3), 90, np.uint8),
+    "one column": np.full((300, 1, 3), 90, np.uint8),
+    "narrow": np.random.default_rng(0).integers(0, 256, (9, 400, 3), np.uint8),
+    "black": np.zeros((64, 64, 3), np.uint8),
+    "white": np.full((101, 77, 3), 255, np.uint8),
+    "noise": np.random.default_rng(1).integers(0, 256, (120, 160, 3), np.uint8),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_pictures(name: str, detector: EmbeddedDetector, segmenter: EmbeddedSegmenter) -> None:
+    image = Image(ODD[name].copy())
+    width, height = image.size_wh
+    for phrase in ("objects", "apple", "apple " * 4000, ""):
+        (found,) = detector.run([DetectRequest(image=image, phrase=phrase)])
+        assert isinstance(found, Detections)
+        assert len(found.boxes_xyxy) == len(found.scores) == len(found.labels)
+    prompts = [
+        SegmentRequest(image=image, box_xyxy=(0, 0, width, height)),
+        SegmentRequest(image=image, box_xyxy=(0.2, 0.2, 0.4, 0.4)),
+        SegmentRequest(image=image, points_xy=((width / 2, height / 2),), points_positive=(True,)),
+        SegmentRequest(image=image, points_xy=((width / 2, height / 2),), points_positive=(False,)),
+        SegmentRequest(image=image, previous=Mask.empty((height, width)), box_xyxy=(0, 0, width, height)),
+        SegmentRequest(image=image),
+    ]
+    for result in segmenter.run(prompts):
+        assert result.mask.size_hw == (height, width)  # type: ignore[union-attr]
+        assert 0 <= result.score <= 1  # type: ignore[union-attr]
+
+
+def test_clicks_are_honoured(drawn: Drawn, segmenter: EmbeddedSegmenter) -> None:
+    rng = random.Random(0)
+    for scene in (drawn[2][0], drawn[3][0]):
+        image = image_of(scene)
+        mask = None
+        for step in range(12):
+            points = tuple((rng.uniform(0, 512), rng.uniform(0, 512)) for _ in range(4))
+            signs = tuple(rng.random() < 0.5 for _ in points)
+            box = (100.0, 100.0, 300.0, 260.0) if step % 3 else None
+            if box is None and not any(signs) and mask is None:
+                continue
+            request = SegmentRequest(image=image, box_xyxy=box, points_xy=points, points_positive=signs, previous=mask)
+            mask = segmenter.run([request])[0].mask  # type: ignore[union-attr]
+            dense = mask.to_dense()
+            for (x, y), positive in zip(points, signs, strict=True):
+                assert dense[int(y), int(x)] == positive
+
+
+def test_same_results_in_any_batch_order_and_thread_count(drawn: Drawn) -> None:
+    images = [image_of(drawn[level][k]) for level in (2, 3) for k in (0, 1)]
+    grey = Image(np.random.default_rng(3).integers(0, 256, (90, 90, 3), np.uint8))
+    detects: list[Request] = [DetectRequest(image=i, phrase=p) for i in images for p in ("objects", "red things")]
+    segments: list[Request] = [
+        SegmentRequest(image=i, box_xyxy=box) for i in (*images, grey) for box in ((5.0, 5, 80, 80), (20.0, 30, 85, 88))
+    ]
+    segments += [SegmentRequest(image=i, points_xy=((250.0, 250.0),), points_positive=(True,)) for i in images]
+    for kind, requests in ((0, detects), (1, segments)):
+        alone = [EmbeddedExperts(threads=1)[kind].run([r])[0] for r in requests]
+        order = list(range(len(requests)))
+        random.Random(1).shuffle(order)
+        together = EmbeddedExperts(threads=4)[kind].run([requests[k] for k in order])
+        for k, result in zip(order, together, strict=True):
+            if isinstance(result, Detections):
+                assert np.array_equal(result.boxes_xyxy, alone[k].boxes_xyxy)  # type: ignore[union-attr]
+                assert np.array_equal(result.scores, alone[k].scores)  # type: ignore[union-attr]
+                assert result.labels == alone[k].labels  # type: ignore[union-attr]
+            else:
+                assert result == alone[k]
+
+
+def test_analysis_is_made_once_per_picture(drawn: Drawn, monkeypatch: pytest.MonkeyPatch) -> None:
+    from visenv.experts.embedded import _analysis
+
+    made = []
+    real = _analysis.find_candidates
+    monkeypatch.setattr(_analysis, "find_candidates", lambda *a: made.append(1) or real(*a))
+    detector = EmbeddedDetector(threads=1)
+    image = image_of(drawn[1][1])
+    detector.run([DetectRequest(image=image, phrase=p) for p in ("apple", "cat", "objects")])
+    assert len(made) == 1
+
+
+def test_upscaler() -> None:
+    image = Image(np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8))
+    (result,) = LanczosUpscaler().run([UpscaleRequest(image=image, scale=3)])
+    assert result.image.size_wh == (90, 60)  # type: ignore[union-attr]
+    (same,) = LanczosUpscaler().run([UpscaleRequest(image=image, scale=1)])
+    assert same.image == image  # type: ignore[union-attr]
+
+
+def test_experts_say_who_they_are() -> None:
+    experts = EmbeddedExperts()
+    assert [e.name for e in experts] == ["embedded-detector", "embedded-segmenter", "embedded-upscaler"]
+    assert frozenset().union(*(e.capabilities for e in experts)) == {"detect", "point", "segment", "upscale"}
+    assert len(experts[0].weights_hash) == 64
+    table = Path(package).parent / "data" / "descriptors.npz"
+    assert table.stat().st_size <= 3_000_000
