@@ -63,9 +63,8 @@ class _ScriptedPlayer:
         if reading.noun:
             yield _call("detect", images=["img_0"], phrase=reading.noun[:200])
             found = self._touched()
-        guessing = False
-        if not found and (not reading.noun or self._spec.task == "EmojiReason"):
-            guessing = bool(reading.noun)  # the words meant nothing to the detector: take the most prominent thing
+        guessing = not reading.noun and not (reading.look or reading.extreme or reading.relation)
+        if not reading.noun:
             yield _call("detect", images=["img_0"], phrase="object")
             found = self._touched()
         anchor = None
@@ -73,7 +72,7 @@ class _ScriptedPlayer:
             yield _call("detect", images=["img_0"], phrase=reading.anchor[:200])
             anchors = self._touched()
             anchor = max(anchors, key=lambda o: float(o["score"][0]), default=None)
-        if guessing:
+        if guessing:  # a description without a name means nothing to the detector: take the most prominent thing
             chosen = sorted(found, key=lambda o: -o["area"])[:1]
         else:
             chosen = choose(found, reading, anchor, pixels) if found else []

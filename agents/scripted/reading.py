@@ -31,11 +31,13 @@ RELATIONS = (
     DIRECT + r"(?P<above>above|higher up than|up than|nearer the top than)",
     DIRECT + r"(?P<below>below|lower down than|down than|nearer the bottom than)",
 )
+CLAUSE = r"\b(?:that|which|whatever|what(?! is the (?:number|count)))\b"
+"""What follows describes a thing without naming it."""
 EMPTY = frozenset(
     "segment find please outline mark show me which what is lies are there the a an of all each every one only single it its "
     "select pick out give mask i mean you see can here in this picture how many count number and or draw box around detect "
     "locate where list boxes for them if anything kind that has been has been turned drawn looks appears shown tell shows work "
-    "object objects thing things item items something everything whatever to look then stands was someone need".split()
+    ", object objects thing things item items something everything whatever to look then stands was someone asks need".split()
 )
 
 
@@ -44,7 +46,7 @@ class Reading:
     """What an instruction asks for."""
 
     noun: str
-    """The phrase that names the kind of thing; empty when any kind will do."""
+    """The phrase that names the kind of thing; empty when any kind will do, or when it is only described."""
     look: str | None = None
     """One of ``LOOKS``."""
     extreme: str | None = None
@@ -84,9 +86,12 @@ def read_instruction(text: str) -> Reading:
             text = text[: match.start()]
             break
     look, text = _take(text, LOOKS)
-    words = re.findall(r"[a-z0-9'-]+", text)
-    noun = " ".join(words) if any(w not in EMPTY for w in words) else ""
-    return Reading(noun=noun, look=look, extreme=extreme, relation=relation, anchor=anchor)
+    words = re.findall(r"[a-z0-9'-]+|,", re.split(CLAUSE, text)[0])
+    while words and words[0] in EMPTY:
+        words = words[1:]
+    while words and words[-1] in EMPTY:
+        words = words[:-1]
+    return Reading(noun=" ".join(words), look=look, extreme=extreme, relation=relation, anchor=anchor)
 
 
 def _take(text: str, patterns: dict[str, str]) -> tuple[str | None, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from visenv.answers import AnswerKind, Target
+from visenv.answers import AnswerKind, Box, Target
 from visenv.task import Profile
 
 from ..profiles import PROFILES
@@ -20,7 +20,12 @@ __all__ = ["EmojiDense"]
 SIDE_PX = {1: 1024, 2: 1536, 3: 2048}
 NUM_OBJECTS = {1: (100, 150), 2: (150, 250), 3: (250, 400)}
 NUM_CATEGORIES = (8, 14)
-OBJECT_PX = (20, 56)
+OBJECT_PX = {1: (20, 56), 2: (18, 50), 3: (16, 44)}
+HEAPED = {1: 0.0, 2: 0.5, 3: 0.6}
+"""Share of the objects that lie in heaps of about ``HEAP_SIZE``, covering each other in part."""
+HEAP_SIZE = 12
+HEAP_RADIUS_PX = 70
+MIN_VISIBLE = {1: None, 2: 0.65, 3: 0.45}
 
 
 class EmojiDense(EmojiTask):
@@ -28,10 +33,11 @@ class EmojiDense(EmojiTask):
 
     ## Description
     One picture of 1024, 1536 or 2048 pixels a side with 100-150, 150-250 or 250-400 objects of 20 to 56 pixels
-    (levels 1 to 3), from 8 to 14 categories. One to three categories are asked for.
+    (levels 1 to 3), from 8 to 14 categories. From level 2 on, many lie in heaps and cover each other in part. One to
+    three categories are asked for.
 
     ## Rewards
-    Primary score: F1 at IoU 0.5.
+    Primary score: F1, averaged over the IoU thresholds 0.5, 0.55, … 0.95.
 
     ## Starting State
     The instruction and the whole picture.
@@ -52,7 +58,7 @@ class EmojiDense(EmojiTask):
 
     name: ClassVar[str] = "EmojiDense"
     kind: ClassVar[AnswerKind] = AnswerKind.BOXES
-    max_turns: ClassVar[int] = 12
+    max_turns: ClassVar[int] = 20
     profile: ClassVar[Profile] = PROFILES["dense200/rexomni"]
 
     def _draw(self, plan: Rng, rng: Rng, split: str, level: int) -> Draft | None:
@@ -66,15 +72,18 @@ class EmojiDense(EmojiTask):
             rng, split, plan.integer(*NUM_CATEGORIES) - len(asked), banned, like=asked[0] if level > 1 else None
         )
         weights = {name: rng.uniform(0.5, 2.0) for name in [*asked, *others]}
-        low, high = OBJECT_PX
+        low, high = OBJECT_PX[level]
+        side = SIDE_PX[level]
+        heaps = _heaps(rng, side, level)
         things = []
         for k in range(plan.integer(*NUM_OBJECTS[level])):
             name = asked[k] if k < len(asked) else rng.weighted(weights)
             looks = ("grey",) if level == 3 and name in others and rng.chance(0.05) else ()
-            things.append(make_thing(name, rng.integer(low, high), rng, level, looks=looks, required=k < len(asked)))
-        side = SIDE_PX[level]
+            region = rng.choice(heaps) if rng.chance(HEAPED[level]) else None
+            size = rng.integer(low, high)
+            things.append(make_thing(name, size, rng, level, looks=looks, required=k < len(asked), region_xyxy=region))
         layout = lay_out(
-            rng.shuffle(things), size_wh=(side, side), level=level, rng=rng, min_visible=None if level == 1 else 0.85
+            rng.shuffle(things), size_wh=(side, side), level=level, rng=rng, min_visible=MIN_VISIBLE[level]
         )
         if layout is None or len(layout.objects) < NUM_OBJECTS[level][0]:
             return None
@@ -96,3 +105,12 @@ class EmojiDense(EmojiTask):
             plurals=joined([named(n, rng, plural=True, synonyms=False) for n in asked]),
         )
         return Draft(instruction=text, layouts=(layout,), target=target, query=query, meta={"num_targets": len(chosen)})
+
+
+def _heaps(rng: Rng, side_px: int, level: int) -> list[Box]:
+    """Return where heaps lie, as regions for the centres of their objects."""
+    number = max(1, round(HEAPED[level] * NUM_OBJECTS[level][1] / HEAP_SIZE))
+    low, high = HEAP_RADIUS_PX, side_px - HEAP_RADIUS_PX
+    centres = [(rng.integer(low, high), rng.integer(low, high)) for _ in range(number)]
+    r = HEAP_RADIUS_PX
+    return [(float(x - r), float(y - r), float(x + r), float(y + r)) for x, y in centres]

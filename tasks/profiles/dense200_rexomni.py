@@ -63,11 +63,11 @@ def aggregate(rows: Sequence[Mapping[str, Any]]) -> Metrics:
 
 
 def primary(row: Mapping[str, Any]) -> float:
-    """Return the image's F1 at IoU 0.5; 1 when there is nothing to find and nothing was submitted."""
+    """Return the image's F1, averaged over the thresholds; 1 when there is nothing to find and nothing was submitted."""
     if row["failed"]:
         return 0.0
     total = row["n_gt"] + row["n_pred"]
-    return 2 * row["matched"][0] / total if total else 1.0
+    return 2 * sum(row["matched"]) / (len(THRESHOLDS) * total) if total else 1.0
 
 
 def _precision_recall(row: Mapping[str, Any], k: int) -> tuple[float, float]:

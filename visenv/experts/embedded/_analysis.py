@@ -18,11 +18,12 @@ from ._regions import describe, masked_picture, propose, windows
 from ._tables import Tables, load_tables
 from .names import categories
 
-__all__ = ["Analyser", "Candidates", "find_candidates", "non_maximum", "read_output"]
+__all__ = ["INPUT_PX", "Analyser", "Candidates", "find_candidates", "non_maximum", "read_output"]
 
 T = TypeVar("T")
 Floats = npt.NDArray[Any]  # float32; OpenCV's stubs do not say
-MAX_PIXELS = 2200 * 2200
+INPUT_PX = 768
+"""Longest side that is looked at; larger pictures are shrunk to it first, as detectors with a fixed input size do."""
 MIN_SIDE_PX = 8
 CHUNK = 1024
 KEEP = 0.02
@@ -104,9 +105,9 @@ def _not_parts(boxes: Floats, names: npt.NDArray[np.int64]) -> npt.NDArray[np.bo
 
 
 def shrunk(pixels: Pixels) -> Pixels:
-    """Return a picture of at most ``MAX_PIXELS``."""
+    """Return a picture whose longer side has at most ``INPUT_PX``."""
     height, width = pixels.shape[:2]
-    shrink = (height * width / MAX_PIXELS) ** 0.5
+    shrink = max(height, width) / INPUT_PX
     if shrink <= 1:
         return pixels
     size_wh = (max(1, round(width / shrink)), max(1, round(height / shrink)))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from .._protocol import Expert, Request, Result
+from ._threads import ONE_THREAD
 
 __all__ = ["BatchExpert"]
 
@@ -26,7 +27,8 @@ class BatchExpert(Expert):
     def run(self, requests: Sequence[Request]) -> list[Result]:
         """Answer a batch, in order."""
         workers = min(self.threads, len(requests))
-        if workers <= 1:
-            return [self.answer(request) for request in requests]
-        with ThreadPoolExecutor(workers, thread_name_prefix=self.name) as pool:
-            return list(pool.map(self.answer, requests))
+        with ONE_THREAD:
+            if workers <= 1:
+                return [self.answer(request) for request in requests]
+            with ThreadPoolExecutor(workers, thread_name_prefix=self.name) as pool:
+                return list(pool.map(self.answer, requests))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -13,7 +14,7 @@ from ...answers import Box
 from ...images import Image
 from ...masks import Bool2D, Mask
 from .._protocol import Capability, Request, Result, Segmentation, SegmentRequest
-from ._analysis import Analyser
+from ._analysis import INPUT_PX, Analyser
 from ._batch import BatchExpert
 
 __all__ = ["EmbeddedSegmenter"]
@@ -23,6 +24,8 @@ Bytes = npt.NDArray[Any]  # uint8
 CROP_PX = 256
 """The longer side of what is worked on; larger crops are shrunk."""
 MARGIN = 0.25
+WINDOW_MARGIN_PX, WINDOW_STEP_PX = 128, 64
+"""Of the window that is cut out of large pictures; steps let neighbouring prompts share one."""
 BINS = 8
 OWN_BIAS = 0.25
 """How much likelier than a neighbour's a pixel inside the box is at first, log-odds."""
@@ -54,6 +57,8 @@ class EmbeddedSegmenter(BatchExpert):
         """Segment one object."""
         assert isinstance(request, SegmentRequest)
         image = request.image
+        if max(image.size_wh) > INPUT_PX:
+            return self._in_window(request)
         width, height = image.size_wh
         clicks = [
             (min(width - 1, max(0, int(x))), min(height - 1, max(0, int(y))), positive)
@@ -64,6 +69,49 @@ class EmbeddedSegmenter(BatchExpert):
             return Segmentation(mask=Mask.empty((height, width)), score=0.0)
         part, origin, score = self._cut(image, box, request.previous, clicks)
         return Segmentation(mask=Mask.from_crop(part, origin, (height, width)), score=score)
+
+    def _in_window(self, request: SegmentRequest) -> Segmentation:
+        """Segment in a window of a large picture around the prompt, where the foreground is seen at full size."""
+        width, height = request.image.size_wh
+        corners = [request.box_xyxy] if request.box_xyxy is not None else []
+        if not corners and request.previous is not None and request.previous.area_px:
+            corners = [request.previous.box_xyxy]
+        corners += [(x, y, x + 1, y + 1) for x, y in request.points_xy]
+        if not corners:
+            return Segmentation(mask=Mask.empty((height, width)), score=0.0)
+        whole = np.array(corners)
+        low, high = whole[:, :2].min(0), whole[:, 2:].max(0)
+        x1, y1 = (int(max(0, v) // WINDOW_STEP_PX * WINDOW_STEP_PX) for v in low - WINDOW_MARGIN_PX)
+        x2, y2 = (-int(-v // WINDOW_STEP_PX) * WINDOW_STEP_PX for v in high + WINDOW_MARGIN_PX)
+        x2, y2 = min(x2, width), min(y2, height)
+        if max(x2 - x1, y2 - y1) > INPUT_PX:  # a large thing in a large picture: look at all of it, smaller
+            scale = INPUT_PX / max(width, height)
+            small: Bytes = cv2.resize(
+                request.image.pixels,
+                (max(1, int(width * scale)), max(1, int(height * scale))),
+                interpolation=cv2.INTER_AREA,
+            )
+            across, down = small.shape[1] / width, small.shape[0] / height
+            matrix = np.array([[across, 0, 0], [0, down, 0]])
+        else:
+            small = request.image.pixels[y1:y2, x1:x2]
+            across = down = 1.0
+            matrix = np.array([[1.0, 0, -x1], [0, 1.0, -y1]])
+        shape = (small.shape[0], small.shape[1])
+
+        def moved(x: float, y: float) -> tuple[float, float]:
+            return across * x + matrix[0, 2], down * y + matrix[1, 2]
+
+        box = request.box_xyxy
+        inner = replace(
+            request, image=Image(small.copy()), box_xyxy=None if box is None else (*moved(*box[:2]), *moved(*box[2:])),
+            points_xy=tuple(moved(x, y) for x, y in request.points_xy),
+            previous=None if request.previous is None else request.previous.warp(matrix, shape),
+        )  # fmt: skip
+        found = self.answer(inner)
+        assert isinstance(found, Segmentation)
+        back = np.array([[1 / across, 0, -matrix[0, 2] / across], [0, 1 / down, -matrix[1, 2] / down]])
+        return Segmentation(mask=found.mask.warp(back, (height, width)), score=found.score)
 
     def _start_box(
         self, image: Image, box: Box | None, previous: Mask | None, clicks: list[tuple[int, int, bool]]
