@@ -120,7 +120,10 @@ def submit(context: ToolContext) -> ToolBody:
             "nothing_to_submit",
             "There are no objects to submit. Find some first, or call submit_none if nothing matches.",
         )
-    return ToolResult(text=f"Submitted {len(context.objects)} objects.", answer=context.answer(context.objects))
+    return ToolResult(
+        text=f"Submitted {len(context.objects)} object{'' if len(context.objects) == 1 else 's'}.",
+        answer=context.answer(context.objects),
+    )
 
 
 @tool(answers=[AnswerKind.MASK, AnswerKind.BOXES, AnswerKind.COUNT])

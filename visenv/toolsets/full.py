@@ -405,7 +405,7 @@ def _with_new(
     new = sum(o.id >= context.next_object_id for o in touched)
     known = f", {len(touched) - new} of them known before" if new < len(touched) else ""
     return ToolResult(
-        text=f"{len(touched)} objects{known}:\n{context.describe(touched)}",
+        text=f"{_counted(touched)}{known}:\n{context.describe(touched)}",
         new_images=tuple(new_images), show=tuple(i.name for i in new_images), objects=table,
     )  # fmt: skip
 
@@ -426,10 +426,14 @@ def _changed(context: ToolContext, changed: Sequence[DetectedObject], how: str) 
         shown = [o for o in changed if o.image == name]
         overlay = context.overlay(context.images[name], shown, f"objects {how}")
         new_images.append(replace(overlay, name=f"view{number or ''}"))
-    text = f"{len(changed)} object{'s' if len(changed) > 1 else ''} {how}:\n{context.describe(changed)}"
+    text = f"{_counted(changed)} {how}:\n{context.describe(changed)}"
     return ToolResult(text=text, new_images=tuple(new_images), show=tuple(i.name for i in new_images), objects=table)
 
 
 def _remaining(context: ToolContext, table: tuple[DetectedObject, ...]) -> ToolResult:
     listed = context.describe(table) if table else "none"
-    return ToolResult(text=f"{len(table)} objects left:\n{listed}", objects=table)
+    return ToolResult(text=f"{_counted(table)} left:\n{listed}", objects=table)
+
+
+def _counted(objects: Sequence[DetectedObject]) -> str:
+    return f"{len(objects)} object{'' if len(objects) == 1 else 's'}"
