@@ -54,9 +54,14 @@ class Mask:
             top - y : max(top, min(height, y + crop_hw.shape[0])) - y,
             left - x : max(left, min(width, x + crop_hw.shape[1])) - x,
         ]
-        dense = np.zeros(size_hw, np.uint8, order="F")
-        dense[top : top + part.shape[0], left : left + part.shape[1]] = part
-        return cls(size_hw, coco.encode(dense)["counts"])
+        # Encode only the columns that the crop spans, one more to end in background, and lengthen the outer runs.
+        right = left + part.shape[1]
+        spare = int(right < width)
+        dense = np.zeros((height, max(1, part.shape[1] + spare)), np.uint8, order="F")
+        dense[top : top + part.shape[0], : part.shape[1]] = part
+        if not part.size:
+            return cls.empty(size_hw)
+        return cls(size_hw, _lengthen(coco.encode(dense)["counts"], left * height, (width - right - spare) * height))
 
     @classmethod
     def from_box(cls, box_xyxy: Sequence[float], size_hw: tuple[int, int]) -> Mask:
@@ -161,6 +166,42 @@ class Mask:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Mask, (self.size_hw, self.counts)
+
+
+def _lengthen(counts: bytes, before_px: int, after_px: int) -> bytes:
+    """Add background before and after a compressed code whose last run is background (or that gets none after it).
+
+    Only the first number and the last, which is a difference to the run before the last one, change.
+    """
+    if before_px:
+        end = next(i for i, byte in enumerate(counts) if not (byte - 48) & 0x20) + 1
+        if end == len(counts):  # background only
+            return _number(_value(counts) + before_px + after_px)
+        counts = _number(_value(counts[:end]) + before_px) + counts[end:]
+    if after_px:
+        start = len(counts) - 1
+        while start and (counts[start - 1] - 48) & 0x20:
+            start -= 1
+        counts = counts[:start] + _number(_value(counts[start:]) + after_px)
+    return counts
+
+
+def _value(digits: bytes) -> int:
+    value = 0
+    for place, byte in enumerate(digits):
+        value |= ((byte - 48) & 0x1F) << 5 * place
+    return value - (1 << 5 * len(digits)) if (digits[-1] - 48) & 0x10 else value
+
+
+def _number(value: int) -> bytes:
+    digits = bytearray()
+    while True:
+        chunk = value & 0x1F
+        value >>= 5
+        more = value != (-1 if chunk & 0x10 else 0)
+        digits.append(chunk + 48 + 0x20 * more)
+        if not more:
+            return bytes(digits)
 
 
 def rle_total(counts: bytes) -> int:
