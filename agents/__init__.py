@@ -1,1 +1,1 @@
-"""Agents that ship with visenv, each a small package that uses only the public surface."""
+"""Agents that ship with visenv, each a small package that imports the core's public modules only."""

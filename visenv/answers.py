@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -76,15 +77,17 @@ class Answer:
         try:
             count = data["count"]
             choice = data["choice"]
+            if type(count) not in (int, type(None)) or not isinstance(choice, (str, type(None))):
+                raise TypeError("count or choice of another type")
             return cls(
                 no_target=bool(data["no_target"]),
                 masks=tuple(Mask.from_json(m) for m in data["masks"]),
                 boxes_xyxy=tuple(_box(b) for b in data["boxes_xyxy"]),
                 labels=tuple(str(v) for v in data["labels"]),
-                count=None if count is None else int(count),
-                choice=None if choice is None else str(choice),
+                count=count,
+                choice=choice,
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise bad_value("answer", data, expected=f"the JSON form of an answer ({error})") from error
 
 
@@ -121,7 +124,7 @@ class Target:
             "kind": self.kind.value,
             "size_hw": list(self.size_hw),
             "masks": [m.to_json() for m in self.masks],
-            "boxes_xyxy": [list(b) for b in self.boxes_xyxy],
+            "boxes_xyxy": [[float(v) for v in b] for b in self.boxes_xyxy],
             "labels": list(self.labels),
             "choice": self.choice,
         }
@@ -130,4 +133,6 @@ class Target:
 
 def _box(values: Any) -> Box:
     x1, y1, x2, y2 = (float(v) for v in values)
+    if not all(map(math.isfinite, (x1, y1, x2, y2))):
+        raise ValueError("a box that is not finite")
     return x1, y1, x2, y2

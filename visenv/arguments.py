@@ -13,6 +13,9 @@ from typing import Annotated, Any
 import numpy as np
 
 __all__ = [
+    "MAX_IMAGES",
+    "MAX_LIST",
+    "MAX_NAME",
     "ArgumentError",
     "ArgumentKind",
     "ChoiceKind",
@@ -28,7 +31,11 @@ __all__ = [
 ]
 
 MAX_LIST = 1024
-"""Longest list of ids or names a call may hold."""
+"""Longest list of ids that a call may hold."""
+MAX_IMAGES = 64
+"""Longest list of image names that a call may hold."""
+MAX_NAME = 64
+"""Longest name of an image."""
 
 
 class ArgumentError(ValueError):
@@ -96,7 +103,8 @@ class TextKind(ArgumentKind):
     min_length: int = 1
 
     def schema(self) -> dict[str, Any]:  # noqa: D102
-        return {"type": "string", "minLength": self.min_length, "maxLength": self.max_length}
+        schema = {"type": "string", "minLength": self.min_length, "maxLength": self.max_length}
+        return {**schema, "pattern": r"\S"} if self.min_length else schema
 
     def check(self, value: object) -> str:  # noqa: D102
         if not isinstance(value, str):
@@ -111,7 +119,9 @@ class TextKind(ArgumentKind):
         return self.examples[int(rng.integers(len(self.examples)))]
 
     def words(self) -> str:  # noqa: D102
-        return f"text of {self.min_length} to {self.max_length} characters"
+        return (
+            f"text of {self.min_length} to {self.max_length} characters{', not only spaces' if self.min_length else ''}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +152,12 @@ class ImageNameKind(ArgumentKind):
     """The name of an image of the episode. Whether it exists is only known during the episode."""
 
     def schema(self) -> dict[str, Any]:  # noqa: D102
-        return {"type": "string", "minLength": 1, "maxLength": 64}
+        return {"type": "string", "minLength": 1, "maxLength": MAX_NAME}
 
     def check(self, value: object) -> str:  # noqa: D102
         if not isinstance(value, str):
             raise ArgumentError("wrong_type", self.words())
-        if not 1 <= len(value) <= 64:
+        if not 1 <= len(value) <= MAX_NAME:
             raise ArgumentError("out_of_range", self.words())
         return value
 
@@ -160,17 +170,18 @@ class ImageNameKind(ArgumentKind):
 
 @dataclass(frozen=True, slots=True)
 class ListKind(ArgumentKind):
-    """A list of another kind, not empty, without repetitions."""
+    """A list of another kind, not empty; repetitions are dropped."""
 
     item: ArgumentKind
+    max_items: int = MAX_LIST
 
     def schema(self) -> dict[str, Any]:  # noqa: D102
-        return {"type": "array", "items": self.item.schema(), "minItems": 1, "maxItems": MAX_LIST}
+        return {"type": "array", "items": self.item.schema(), "minItems": 1, "maxItems": self.max_items}
 
     def check(self, value: object) -> list[Any]:  # noqa: D102
         if not isinstance(value, (list, tuple)):
             raise ArgumentError("wrong_type", self.words())
-        if not 1 <= len(value) <= MAX_LIST:
+        if not 1 <= len(value) <= self.max_items:
             raise ArgumentError("out_of_range", self.words())
         return list(dict.fromkeys(self.item.check(v) for v in value))
 
@@ -178,12 +189,12 @@ class ListKind(ArgumentKind):
         return list(dict.fromkeys(self.item.sample(rng) for _ in range(int(rng.integers(1, 4)))))
 
     def words(self) -> str:  # noqa: D102
-        return f"a list of 1 to {MAX_LIST} items, each {self.item.words()}"
+        return f"a list of 1 to {self.max_items} items, each {self.item.words()}"
 
 
 ImageName = Annotated[str, ImageNameKind()]
 """The name of an image."""
-ImageNames = Annotated[list[str], ListKind(ImageNameKind())]
+ImageNames = Annotated[list[str], ListKind(ImageNameKind(), MAX_IMAGES)]
 """Names of images."""
 ObjectIds = Annotated[list[int], ListKind(IntegerKind(0, 9999))]
 """Ids of objects."""

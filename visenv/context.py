@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from .answers import Answer, AnswerKind, Box
+from .arguments import MAX_NAME
 from .errors import short, suggest
 from .masks import Mask
 from .memory import Matrix, NamedImage
@@ -63,9 +64,24 @@ class ToolContext:
             )
         if found.is_overlay:
             raise CallError(
-                "not_an_input", f"{name!r} is a picture of results. Pass the image it shows: {found.source!r}."
+                "not_an_input", f"{name!r} is a picture of results. Pass the image it shows: {found.parent!r}."
             )
         return found
+
+    def free_name(self, name: str) -> str:
+        """Return a name for a new image, ``name`` itself or, if an image has it, ``name_2`` and so on.
+
+        Raises:
+            CallError: ``name_too_long``, after too many steps from image to image.
+        """
+        free, number = name, 2
+        while free in self.images:
+            free, number = f"{name}_{number}", number + 1
+        if len(free) > MAX_NAME:
+            raise CallError(
+                "name_too_long", f"{free!r} is too many steps away from an original. Start from an earlier image."
+            )
+        return free
 
     def objects_by_id(self, ids: Sequence[int]) -> list[DetectedObject]:
         """Return objects by id.

@@ -83,7 +83,7 @@ def _contours(o: DetectedObject, matrix: Matrix | None) -> list[np.ndarray]:
     if not crop.size:
         return []
     found, _ = cv2.findContours(
-        crop.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE if matrix is None else cv2.CHAIN_APPROX_SIMPLE,
+        crop.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE if matrix is None else cv2.CHAIN_APPROX_SIMPLE,
         offset=(x1, y1),
     )  # fmt: skip
     if matrix is None:

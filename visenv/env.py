@@ -11,13 +11,13 @@ import numpy.typing as npt
 from gymnasium.utils import EzPickle
 
 from . import plugins
+from .context import invert_matrix
 from .drawing import draw_objects
 from .drivers import drive
 from .episode import Episode, Observation, Rules
 from .errors import InfrastructureError, bad_value
 from .experts import ExpertSet, make_experts
 from .grammars import make_grammar
-from .images import Image
 from .memory import make_policy
 from .rewards import make_reward
 from .spaces import ImageSpace, ToolCallSpace, UnicodeText
@@ -172,20 +172,24 @@ class VisenvEnv(gym.Env[Observation, ToolCall], EzPickle):
         size = self.task.num_samples(split, level)
         index = options.pop("index", None)
         if options:
-            raise bad_value("options", sorted(options), expected="only index, split and level")
+            raise bad_value("options", list(options), expected="only index, split and level")
+        for name, value in (("level", level), ("index", index)):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer, type(None))):
+                raise bad_value(name, value, expected="an integer")
         if index is None:
             index = int(self.np_random.integers(STREAM if size is None else size))
-        return self.task.sample(split, level, index)
+        return self.task.sample(split, int(level), int(index))
 
 
 def render_episode(episode: Episode) -> npt.NDArray[np.uint8]:
-    """Draw an episode's newest visible image; source images get the objects drawn on."""
-    names = episode.memory.visible or list(episode.sources)
-    newest = episode.memory.images[names[-1]]
-    image: Image = newest.image
-    if not newest.is_overlay and newest.name == newest.source:
-        image = draw_objects(image, [o for o in episode.objects if o.image == newest.source])
-    return image.pixels.copy()
+    """Draw an episode's newest visible image with the objects as they are now, ``uint8 (H, W, 3)``."""
+    images = episode.memory.images
+    newest = images[(episode.memory.visible or list(episode.sources))[-1]]
+    if newest.is_overlay:
+        newest = images[newest.parent]
+    here = [o for o in episode.objects if o.image == newest.source]
+    matrix = None if newest.name == newest.source else invert_matrix(newest.to_source)
+    return draw_objects(newest.image, here, from_source=matrix).pixels.copy()
 
 
 def make_task(name: str) -> Task:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -29,6 +30,8 @@ Observation = dict[str, Any]
 IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 IMAGES = ImageStore()
 """Pictures of every episode of the process, each content once."""
+MAX_ORIGIN = 400
+"""Longest description of how an image was made."""
 
 
 class EndReason(StrEnum):
@@ -193,7 +196,7 @@ class Episode:
         if self.ended:
             raise VisenvError("The episode is over. Expected no further step. Call reset() first.")
         tokens = self.memory.visual_tokens
-        reply = action if isinstance(action, str) else None
+        reply = action if isinstance(action, str) else _written_out(action)
         call: ToolCall | None = None
         error: str | None = None
         well_formed = True
@@ -290,11 +293,12 @@ class Episode:
         for new in result.new_images:
             renamed[new.name] = self._keep(new)
         shown = tuple(renamed.get(name, name) for name in result.show)
-        if result.objects is not None:
-            if len(result.objects) < len(self.objects) or result.objects != self.objects:
-                self.history.append(self.objects)
+        if result.undo:
+            self.objects = self.history.pop()
+        elif result.objects is not None and result.objects != self.objects:
+            self.history.append(self.objects)
             self.objects = result.objects
-            self._next_object_id = max([self._next_object_id, *(o.id + 1 for o in result.objects)])
+            self._next_object_id = max([self._next_object_id, *(o.id + 1 for o in self.objects)])
         if result.state is not None:
             self._state = result.state
         self.answer = result.answer
@@ -306,24 +310,13 @@ class Episode:
         parent = self.memory.images[new.parent]
         overlay = new.to_parent is None
         name = f"{new.name}_{len(self.turns) + 1}" if overlay else new.name
-        number = 2
-        while name in self.memory.images:
-            name, number = (
-                f"{new.name}_{len(self.turns) + 1}_{number}" if overlay else f"{new.name}_{number}",
-                number + 1,
-            )
         matrix = parent.to_source if new.to_parent is None else _compose(parent.to_source, new.to_parent)
         self.memory.add(
             NamedImage(
-                name=name,
-                image=IMAGES.intern(new.image),
-                source=parent.source,
-                to_source=matrix,
-                origin=new.origin,
-                depth=parent.depth + 1,
-                is_overlay=overlay,
+                name=name, image=IMAGES.intern(new.image), source=parent.source, to_source=matrix,
+                origin=new.origin[:MAX_ORIGIN], parent=new.parent, depth=parent.depth + 1, is_overlay=overlay,
             )
-        )
+        )  # fmt: skip
         return name
 
     def _finish(self, reason: EndReason) -> None:
@@ -378,6 +371,16 @@ class Episode:
             observation=self.observe(), reward=reward, terminated=terminated, truncated=self.ended and not terminated,
             info=info, failed=failed,
         )  # fmt: skip
+
+
+def _written_out(action: object) -> str | None:
+    """Return a native message as the JSON text that grammars read; ``None`` for a plain call."""
+    if not isinstance(action, Mapping) or "tool_calls" not in action:
+        return None
+    try:
+        return json.dumps(dict(action), ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):
+        return None
 
 
 def _compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ A message has three parts, in this order: what is wrong (with the value), what w
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 
 __all__ = [
@@ -61,19 +62,21 @@ class TokenLimitError(VisenvError):
 
 def short(value: object, limit: int = 80) -> str:
     """Return ``repr(value)`` on one line, cut to ``limit`` characters."""
-    if isinstance(value, str) and len(value) > 4 * limit:
-        value = value[: 4 * limit]  # never build the repr of a megabyte
+    brief = reprlib.Repr()  # never builds the text of a megabyte
+    brief.maxstring = brief.maxother = brief.maxlong = brief.maxlist = brief.maxdict = brief.maxtuple = limit
     try:
-        text = repr(value).replace("\n", " ")
-    except RecursionError:
-        text = f"a deeply nested {type(value).__name__}"
+        text = brief.repr(value).replace("\n", " ")
+    except Exception:  # somebody else's __repr__, or an integer of too many digits
+        text = f"a {type(value).__name__}"
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
+def suggest(name: object, known: Iterable[str]) -> str:
     """Return `` Did you mean …?`` for the closest of ``known``, or an empty string."""
     by_lower = {k.lower(): k for k in known}
-    close = difflib.get_close_matches(str(name)[:80].lower(), list(by_lower), n=3, cutoff=0.6)
+    close = difflib.get_close_matches(
+        name[:80].lower() if isinstance(name, str) else "", list(by_lower), n=3, cutoff=0.6
+    )
     return f" Did you mean {', '.join(repr(by_lower[c]) for c in close)}?" if close else ""
 
 
@@ -87,7 +90,7 @@ def unknown_name(kind: str, name: object, known: Iterable[str], *, remedy: str) 
         remedy: What to do, a sentence.
     """
     known = sorted(known)
-    hint = suggest(str(name), known) or (f" Known: {', '.join(known[:20])}." if known else "")
+    hint = suggest(name, known) or (f" Known: {', '.join(known[:20])}." if known else "")
     return UnknownNameError(f"Unknown {kind} {short(name)}.{hint} {remedy}")
 
 

@@ -32,7 +32,7 @@ class Image:
     pixels: Pixels
 
     def __init__(self, pixels: Pixels) -> None:
-        """Take over ``pixels`` (made read-only, not copied when contiguous).
+        """Take over ``pixels``, made read-only; a view of another array, or one that is not contiguous, is copied.
 
         Raises:
             BadValueError: Not ``uint8 (H, W, 3)`` with at least one pixel.
@@ -46,7 +46,8 @@ class Image:
         ):
             got = (getattr(pixels, "shape", None), str(getattr(pixels, "dtype", type(pixels))))
             raise bad_value("pixels", got, expected="a uint8 array of shape (H, W, 3), RGB")
-        pixels = np.ascontiguousarray(pixels)
+        # A view would change with the array it looks into, under a hash that is already known.
+        pixels = np.ascontiguousarray(pixels) if pixels.base is None else pixels.copy()
         pixels.flags.writeable = False
         self.pixels = pixels
         self._hash: str | None = None

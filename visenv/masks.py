@@ -77,10 +77,12 @@ class Mask:
             BadValueError: Not that form, or a code whose runs do not fill the picture.
         """
         try:
-            height, width = (int(v) for v in data["size"])  # type: ignore[index]
+            height, width = data["size"]  # type: ignore[index]
             counts = data["counts"]  # type: ignore[index]
-            counts = counts.encode("ascii") if isinstance(counts, str) else bytes(counts)
-        except (TypeError, KeyError, ValueError, UnicodeEncodeError) as error:
+            counts = counts.encode("ascii") if isinstance(counts, str) else counts
+            if type(height) is not int or type(width) is not int or not isinstance(counts, bytes):
+                raise TypeError("of other types")
+        except (TypeError, KeyError, ValueError) as error:
             raise bad_value("mask", data, expected='{"size": [height, width], "counts": "…"}') from error
         if height < 1 or width < 1 or height * width > 2**28 or rle_total(counts) != height * width:
             raise bad_value("mask", data, expected="runs that add up to height x width")
@@ -150,7 +152,7 @@ class Mask:
         scale = float(np.sqrt(abs(np.linalg.det(a))))
         dense: npt.NDArray[Any] = self.to_dense().astype(np.float32)
         if scale < 1:
-            blur = max(1, round(1 / scale))
+            blur = max(1, round(1 / scale)) | 1  # odd, to stay centred
             dense = cv2.blur(dense, (blur, blur))
         warped = cv2.warpAffine(dense, centred, (size_hw[1], size_hw[0]), flags=cv2.INTER_LINEAR)
         return Mask.from_dense(warped > 0.5)

@@ -35,6 +35,8 @@ class NamedImage:
     """2x3 affine map of its pixels (edges) to the source's."""
     origin: str
     """How it was made, in a few words."""
+    parent: str = ""
+    """The image it was made from or shows; empty for an original."""
     depth: int = 0
     """How many steps it is away from its source: 1 for a patch of it, 2 for that patch enlarged."""
     is_overlay: bool = False
@@ -45,6 +47,11 @@ class NamedImage:
         """Width and height in pixels."""
         return self.image.size_wh
 
+    @property
+    def pixel_px(self) -> float:
+        """Width of one of its pixels in pixels of the source."""
+        return float(np.hypot(self.to_source[0, 0], self.to_source[1, 0]))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryPolicy:
@@ -54,6 +61,9 @@ class MemoryPolicy:
     """Its name with options; makes an equal policy again."""
     select: Callable[[Sequence[Sequence[str]]], list[Shown]]
     """From the names shown by each successful observation (the first is the start) to the places that stay visible."""
+
+    def __reduce__(self) -> tuple[Callable[[str], MemoryPolicy], tuple[str]]:
+        return make_policy, (self.spec,)
 
 
 class VisualMemory:
@@ -124,8 +134,7 @@ def _archive(blind: bool = False) -> Callable[[Sequence[Sequence[str]]], list[Sh
 
 def _prune(k: int = 1) -> Callable[[Sequence[Sequence[str]]], list[Shown]]:
     """The first image and the last ``k`` stay, after SAM 3 Agent, which keeps two images."""
-    if k < 1:
-        raise bad_value("k", k, expected="at least 1")
+    _at_least_one(k)
 
     def select(shown: Sequence[Sequence[str]]) -> list[Shown]:
         places = _all(shown)
@@ -136,9 +145,13 @@ def _prune(k: int = 1) -> Callable[[Sequence[Sequence[str]]], list[Shown]]:
 
 def _window(k: int = 2) -> Callable[[Sequence[Sequence[str]]], list[Shown]]:
     """The last ``k`` images stay."""
-    if k < 1:
-        raise bad_value("k", k, expected="at least 1")
+    _at_least_one(k)
     return lambda shown: _all(shown)[-k:]
+
+
+def _at_least_one(k: object) -> None:
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise bad_value("k", k, expected="an integer of at least 1")
 
 
 POLICIES: dict[str, Callable[..., Callable[[Sequence[Sequence[str]]], list[Shown]]]] = {

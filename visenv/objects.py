@@ -13,6 +13,8 @@ from .masks import Mask, box_iou_matrix
 
 __all__ = ["DetectedObject", "add_objects", "box_to_1000", "describe_objects"]
 
+NEUTRAL = frozenset({"object", "target"})
+"""Labels that say nothing: what they name may be an object of any other label."""
 LISTED = 40
 """How many objects are listed one by one in text."""
 
@@ -68,8 +70,8 @@ def add_objects(
         table: The objects so far.
         found: Finds, ids ignored, best first.
         next_id: The first free id; ids are never used twice in an episode.
-        same_iou: Box IoU on one source image from which a find is the known object. The known one keeps its id, and
-            takes a mask or a better score from the find.
+        same_iou: Box IoU on one source image from which a find of the same label is the known object; above 1 every find
+            is new. A known object keeps its id and its mask, and takes a better box.
 
     Returns:
         The new table, and the object (old or new) of every distinct find in order of ``found``.
@@ -80,12 +82,15 @@ def add_objects(
     columns = list(range(len(objects)))  # columns[i]: where objects[i] stands in `iou`
     touched: dict[int, None] = {}
     for row, find in enumerate(found):
-        overlap = np.where([o.image == find.image for o in objects], iou[row, columns], 0.0)
+        overlap = np.where([_may_be_one(o, find) for o in objects], iou[row, columns], 0.0)
         index = int(overlap.argmax()) if objects else -1
         if objects and overlap[index] >= same_iou:
             known = objects[index]
+            label = find.label if known.label in NEUTRAL else known.label
             if known.mask is None and (find.mask is not None or find.score > known.score):
-                objects[index] = replace(find, id=known.id)
+                objects[index] = replace(find, id=known.id, label=label)
+            else:
+                objects[index] = replace(known, label=label)
         else:
             index = len(objects)
             objects.append(replace(find, id=next_id))
@@ -94,6 +99,12 @@ def add_objects(
         touched[objects[index].id] = None
     by_id = {o.id: o for o in objects}
     return tuple(objects), [by_id[i] for i in touched]
+
+
+def _may_be_one(known: DetectedObject, find: DetectedObject) -> bool:
+    return known.image == find.image and (
+        known.label == find.label or not NEUTRAL.isdisjoint((known.label, find.label))
+    )
 
 
 def box_to_1000(box_xyxy: Box, size_wh: tuple[int, int]) -> tuple[int, int, int, int]:

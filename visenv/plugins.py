@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -25,13 +25,20 @@ class Plugin:
     version: int
     """From the entry-point name ``NAME-vN``; 0 when it has none."""
     entry_point: EntryPoint
+    clash: str | None = None
+    """The object of another package under the same name and version, which makes the name unusable."""
 
     def load(self) -> Any:
         """Import the object.
 
         Raises:
-            PluginError: It cannot be imported; the message says why.
+            PluginError: It cannot be imported, or two packages provide it; the message says which.
         """
+        if self.clash is not None:
+            raise PluginError(
+                f"Two packages provide the {self.group} plugin {self.name!r}: {self.entry_point.value} and {self.clash}. "
+                "Expected one. Uninstall one of the packages."
+            )
         try:
             return self.entry_point.load()
         except Exception as error:  # somebody else's module runs here: whatever it raises is its breakage
@@ -43,21 +50,16 @@ class Plugin:
 
 @cache
 def plugins(group: str) -> dict[str, Plugin]:
-    """Return the installed plugins of a group by name, sorted.
-
-    Raises:
-        PluginError: Two packages provide the same name.
-    """
+    """Return the installed plugins of a group by name, sorted; of several versions the highest."""
     found: dict[str, Plugin] = {}
-    for entry in entry_points(group=f"visenv.{group}"):
+    for entry in sorted(entry_points(group=f"visenv.{group}"), key=lambda e: (e.name, e.value)):
         base, dash, number = entry.name.rpartition("-v")
         name, version = (base, int(number)) if dash and number.isdigit() else (entry.name, 0)
         other = found.get(name)
-        if other is not None and other.entry_point.value != entry.value:
-            raise PluginError(
-                f"Two packages provide the {group} plugin {name!r}: {other.entry_point.value} and {entry.value}. "
-                "Names must be unique. Uninstall one of the packages."
-            )
+        if other is not None and other.version >= version:
+            if other.version == version and other.entry_point.value != entry.value:
+                found[name] = replace(other, clash=entry.value)
+            continue
         found[name] = Plugin(group=group, name=name, version=version, entry_point=entry)
     return dict(sorted(found.items()))
 

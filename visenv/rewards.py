@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -54,6 +55,9 @@ class Reward:
     terms: tuple[Term, ...]
     needs_progress: bool = False
     """Whether the objects at hand are scored every turn, which costs time."""
+
+    def __reduce__(self) -> tuple[Callable[[str], Reward], tuple[str]]:
+        return make_reward, (self.spec,)
 
     def __call__(self, facts: StepFacts) -> tuple[float, dict[str, float]]:
         """Return the reward and its weighted terms by name."""
@@ -162,6 +166,9 @@ def make_reward(spec: str | Reward) -> Reward:
     name, options = parse_spec(spec)
     if name not in REWARDS:
         raise unknown_name("reward", name, REWARDS, remedy="Use one of these.")
+    for key, value in options.items():
+        if isinstance(value, (bool, str)) or not math.isfinite(value):
+            raise bad_value(key, value, expected=f"a finite number, in the reward {spec!r}")
     try:
         made = REWARDS[name](**options)
     except TypeError as error:

@@ -11,7 +11,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
@@ -79,6 +79,8 @@ class ToolResult:
     """The whole object table after the call; ``None`` leaves it as it was."""
     state: Mapping[str, Any] | None = None
     """The toolset's private state after the call; ``None`` leaves it as it was."""
+    undo: bool = False
+    """Whether the object table is the previous one, which then leaves the history."""
     answer: Answer | None = None
     """A submitted answer, which ends the episode."""
 
@@ -130,7 +132,7 @@ class Tool:
         }
 
     def check(self, arguments: object) -> dict[str, Any]:
-        """Return the arguments in canonical form, defaults left out.
+        """Return the arguments in canonical form; what is not given stays out.
 
         Raises:
             CallError: ``wrong_type``, ``out_of_range``, ``missing_argument`` or ``unknown_argument``.
@@ -144,7 +146,7 @@ class Tool:
             if name not in known:
                 raise CallError(
                     "unknown_argument",
-                    f"{self.name} has no argument {short(name)}.{suggest(str(name), known)} {self.usage()}",
+                    f"{self.name} has no argument {short(name)}.{suggest(name, known)} {self.usage()}",
                 )
         clean = {}
         for name, parameter in known.items():
@@ -189,13 +191,11 @@ class Toolset:
 
     def for_answers(self, kind: AnswerKind) -> Toolset:
         """Return the set without the final tools that cannot give this kind of answer."""
-        kept = tuple(t for t in self.tools if t.answers is None or kind in t.answers)
-        return Toolset(name=self.name, tools=kept, guidance=self.guidance, at_turn_limit=self.at_turn_limit)
+        return replace(self, tools=tuple(t for t in self.tools if t.answers is None or kind in t.answers))
 
     def for_capabilities(self, capabilities: frozenset[str]) -> Toolset:
         """Return the set without the tools that need an expert which is not there."""
-        kept = tuple(t for t in self.tools if t.requires <= capabilities)
-        return Toolset(name=self.name, tools=kept, guidance=self.guidance, at_turn_limit=self.at_turn_limit)
+        return replace(self, tools=tuple(t for t in self.tools if t.requires <= capabilities))
 
     def __getitem__(self, name: str) -> Tool:
         for one in self.tools:

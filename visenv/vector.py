@@ -52,9 +52,10 @@ class VisenvVectorEnv(VectorEnv[dict[str, Any], Sequence[ToolCall], npt.NDArray[
         """
         if num_envs < 1:
             raise bad_value("num_envs", num_envs, expected="at least 1")
-        self.autoreset_mode = AutoresetMode(autoreset_mode)
-        if self.autoreset_mode not in (AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED):
-            raise bad_value("autoreset_mode", autoreset_mode, expected="NEXT_STEP or DISABLED")
+        modes = {m.value: m for m in (AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED)}
+        if getattr(autoreset_mode, "value", autoreset_mode) not in modes:
+            raise bad_value("autoreset_mode", autoreset_mode, expected=f"one of {', '.join(modes)}")
+        self.autoreset_mode = modes[getattr(autoreset_mode, "value", autoreset_mode)]
         first = VisenvEnv(render_mode=render_mode, **kwargs)
         shared = {**kwargs, "experts": first.experts}
         self.envs = [first, *(VisenvEnv(render_mode=render_mode, **shared) for _ in range(num_envs - 1))]

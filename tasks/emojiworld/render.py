@@ -444,4 +444,5 @@ def finish(canvas_hw4: npt.NDArray[np.uint8], rng: Rng, level: int) -> Pixels:
         np.maximum(noisy, 0, out=noisy)
         np.minimum(noisy, 255, out=noisy)
         canvas_hw4 = noisy.astype(np.uint8)
-    return cv2.cvtColor(canvas_hw4, cv2.COLOR_RGBA2RGB)  # copies three bytes of four; no arithmetic
+    out: Pixels = np.asarray(cv2.cvtColor(canvas_hw4, cv2.COLOR_RGBA2RGB), np.uint8)  # copies bytes, no arithmetic
+    return out

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
-from visenv import EndReason, ExpertSet, VisenvError
+from visenv import AnswerKind, EndReason, ExpertSet, Mask, VisenvError
+from visenv.chat import render_messages
 from visenv.drivers import drive, drive_all
-from visenv.errors import BadValueError, ExpertError
-from visenv.experts import Expert
+from visenv.errors import BadValueError
+from visenv.experts import Detections, Expert, Segmentation
+from visenv.grammars import make_grammar
 from visenv.memory import make_policy
 from visenv.rewards import make_reward
-from visenv.toolsets import NONE, VISHARNESS
+from visenv.toolsets import FULL, NONE, VISHARNESS
 
 DETECT = ("detect", {"images": ["img_0"], "phrase": "a"})
 
@@ -29,7 +33,7 @@ def test_finds_become_objects_with_ids_and_are_submitted(make_episode, play):
 
 def test_the_same_find_keeps_its_id(make_episode, play):
     episode = make_episode()
-    play(episode, DETECT, ("detect", {"images": ["img_0"], "phrase": "b"}))
+    play(episode, DETECT, ("detect", {"images": ["img_0"], "phrase": "again"}))
     assert [o.id for o in episode.objects] == [0, 1]
     assert "2 of them known before" in episode.turns[-1].feedback
 
@@ -46,7 +50,12 @@ def test_dropped_ids_are_never_used_again_and_undo_restores(make_episode, play):
     play(episode, ("undo",))
     assert [o.id for o in episode.objects] == [0]
     play(episode, ("undo",))
-    assert [o.id for o in episode.objects] == [0, 2]
+    assert [o.id for o in episode.objects] == [0, 1]
+    play(episode, ("undo",))
+    assert episode.objects == ()
+    assert play(episode, ("undo",)).info["error"] == "nothing_to_undo"
+    play(episode, DETECT)
+    assert [o.id for o in episode.objects] == [3, 4]
 
 
 def test_finds_in_crops_and_enlargements_land_in_the_source(make_episode, play):
@@ -174,7 +183,6 @@ def test_an_expert_that_answers_too_little_is_an_error(make_episode):
     result = ExpertSet({"detect": Short()})
     outcome = drive(make_episode().play({"name": "detect", "arguments": {"images": ["img_0"], "phrase": "a"}}), result)
     assert outcome.failed
-    assert isinstance(ExpertError("x"), VisenvError)
 
 
 def test_stopping_from_outside(make_episode):
@@ -206,3 +214,103 @@ def test_blind_archive_leaves_no_image_after_text_only_tools(make_episode, play)
         episode = make_episode(memory=make_policy(memory))
         outcome = play(episode, ("detect", {"images": ["img_0"], "phrase": "nothing"}))
         assert outcome.observation["image_names"] == visible
+
+
+def test_the_same_place_under_another_name_is_another_object(make_episode, play):
+    episode = make_episode()
+    box = dict(image="img_0", x1=31, y1=39, x2=156, y2=234)
+    play(episode, ("draw_box", {**box, "label": "coat"}), DETECT)
+    assert [o.label for o in episode.objects] == ["coat", "a", "b"]
+    play(episode, ("segment_box", {**box, "label": "a"}))
+    assert [o.label for o in episode.objects] == ["coat", "a", "b", "a"], "what the agent places itself is new"
+
+
+def test_a_choice_is_answered_in_words_also_after_a_merge(make_episode, play):
+    episode = make_episode(toolset=VISHARNESS, kind=AnswerKind.CHOICE, choice="B")
+    play(episode, ("PhraseToBoxMask", {"images": ["img_0"], "phrase": "a"}), ("MergeBoxMask", {"images": ["img_0"]}))
+    play(episode, ("Answer", {"final_answer": "B"}))
+    assert episode.score == 1.0
+
+
+def test_finds_of_different_pictures_are_never_merged(make_episode, play):
+    episode = make_episode(toolset=VISHARNESS, images=2, kind=AnswerKind.COUNT)
+    both = {"images": ["img_0", "img_1"]}
+    play(episode, ("PhraseToBoxMask", {**both, "phrase": "a"}), ("MergeBoxMask", both))
+    assert len(episode.objects) == 4
+
+
+@pytest.mark.parametrize(
+    "again", [("split", {"images": ["img_0"], "patch_size": 200}), ("upscale", {"image": "img_0"})]
+)
+def test_feedback_names_the_images_that_were_made(make_episode, play, again):
+    episode = make_episode()
+    play(episode, ("split", {"images": ["img_0"], "patch_size": 128}), ("upscale", {"image": "img_0"}))
+    before = set(episode.memory.images)
+    said = play(episode, again).observation["feedback"]
+    made = {n for n, i in episode.memory.images.items() if n not in before and not i.is_overlay}
+    assert (
+        made
+        and all(name in said for name in made)
+        and not any(f"{n}," in said or f"{n}:" in said for n in before - {"img_0"})
+    )
+
+
+def test_one_call_makes_at_most_64_patches_in_all(make_episode, play):
+    episode = make_episode(images=8)
+    names = [f"img_{i}" for i in range(8)]
+    assert play(episode, ("split", {"images": names, "patch_size": 80})).info["error"] == "too_many_patches"
+    assert len(episode.memory.images) == 8
+
+
+def test_nothing_is_segmented_where_the_expert_finds_nothing(make_episode, known):
+    class Empty(type(known)):
+        def _one(self, r):
+            found = super()._one(r)
+            return Segmentation(mask=Mask.empty(found.mask.size_hw), score=0.0) if r.capability == "segment" else found
+
+    experts = ExpertSet(dict.fromkeys(sorted(known.capabilities), Empty()))
+    episode = make_episode()
+    for name, arguments in (("segment_box", dict(x1=1, y1=1, x2=500, y2=500)), ("segment_point", dict(x=5, y=5))):
+        drive(episode.play({"name": name, "arguments": {"image": "img_0", **arguments}}), experts)
+        assert episode.objects == () and "othing could be segmented" in episode.turns[-1].feedback
+
+
+BAD_RESULTS = {
+    "nothing": lambda r: None,
+    "not finite": lambda r: Detections(boxes_xyxy=np.array([[0, 0, np.nan, 1]]), scores=np.ones(1), labels=("a",)),
+    "other lengths": lambda r: Detections(boxes_xyxy=np.zeros((2, 4)), scores=np.ones(1), labels=("a",)),
+    "another size": lambda r: Segmentation(mask=Mask.empty((3, 3)), score=1.0),
+}
+
+
+@pytest.mark.parametrize("name", BAD_RESULTS)
+@pytest.mark.parametrize("toolset", [FULL, VISHARNESS], ids=lambda t: t.name)
+def test_a_result_that_does_not_fit_is_our_failure(make_episode, known, name, toolset):
+    class Bad(type(known)):
+        def _one(self, r):
+            wanted = "segment" if name == "another size" else "detect"
+            return BAD_RESULTS[name](r) if r.capability == wanted else super()._one(r)
+
+    experts = ExpertSet(dict.fromkeys(sorted(known.capabilities), Bad()))
+    episode = make_episode(toolset=toolset)
+    calls = [("detect", {"images": ["img_0"], "phrase": "a"}), ("segment", {"objects": [0]})]
+    if toolset is VISHARNESS:
+        calls = [("PhraseToBoxMask", {"images": ["img_0"], "phrase": "a"})]
+    for call, arguments in calls:
+        if not episode.ended:
+            drive(episode.play({"name": call, "arguments": arguments}), experts)
+    assert episode.reason is EndReason.INFRASTRUCTURE_ERROR and episode.score is None
+
+
+def test_native_messages_keep_the_models_text(make_episode, play):
+    episode = make_episode(grammar=make_grammar("openai"))
+    function = {"name": "detect", "arguments": '{"images": ["img_0"], "phrase": "a"}'}
+    play(episode, {"content": "I look.", "tool_calls": [{"type": "function", "function": function}]})
+    assert "I look." in episode.turns[0].reply
+    assert render_messages(episode)[2]["content"] == "I look."
+
+
+def test_an_episodes_rules_can_be_sent_to_another_process(make_episode):
+    episode = make_episode(memory=make_policy("prune:k=2"), reward=make_reward("rsagent:turn_cost=0.5"))
+    rules = pickle.loads(pickle.dumps(episode.rules))
+    assert rules.memory.spec == "prune:k=2" and rules.reward.spec == "rsagent:turn_cost=0.5"

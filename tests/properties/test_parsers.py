@@ -18,7 +18,7 @@ TOOLSETS = {t.name: t for t in (FULL, NONE, VISHARNESS)}
 FRAGMENTS = [
     "<tool_call>", "</tool_call>", "<TOOL_CALL >", "<think>", "</think>", "{", "}", '"name"', '"arguments"', ":", ",", "NaN", "1e999",
     '{"name": "detect", "arguments": {"images": ["img_0"], "phrase": "a"}}', '{"name": "submit", "arguments": {}}', "\\ud800", "null",
-    '{"content": null, "tool_calls": [{"function": {"name": "submit", "arguments": "{}"}}]}', "[" * 40, "é", "\u202e", "\x00", "9" * 5000,
+    '{"content": null, "tool_calls": [{"function": {"name": "submit", "arguments": "{}"}}]}', "[" * 40, "é", "\u202e", "\x00", "9" * 5000, "<" + " " * 30_000,
 ]  # fmt: skip
 MODEL_TEXT = st.one_of(st.text(max_size=300), st.lists(st.sampled_from(FRAGMENTS), max_size=12).map("".join))
 JSON = st.recursive(
@@ -36,7 +36,7 @@ def test_any_reply_parses_or_is_classified(name, reply):
     try:
         call = grammar.parse(reply).call
     except ParseError as error:
-        assert error.code in grammar.error_codes and "\n" not in str(error)[:0]
+        assert error.code in grammar.error_codes and "\n" not in str(error)
         assert grammar.format_reward(reply) == 0.0
     else:
         assert set(call) == {"name", "arguments"} and isinstance(call["arguments"], dict)
@@ -46,11 +46,17 @@ def test_any_reply_parses_or_is_classified(name, reply):
 @pytest.mark.parametrize("toolset", sorted(TOOLSETS))
 @pytest.mark.parametrize("name", sorted(GRAMMARS))
 @settings(max_examples=150, deadline=None)
-@given(seed=st.integers(0, 2**31), thought=st.text(st.characters(codec="utf-8", exclude_characters="<>"), max_size=50))
-def test_every_sampled_call_survives_writing_and_reading(name, toolset, seed, thought):
+@given(
+    seed=st.integers(0, 2**31),
+    thought=st.text(st.characters(codec="utf-8", exclude_characters="<>"), max_size=50),
+    phrase=st.sampled_from(["<tool_call>", "</tool_call>", "</think>", "<", 'é"\\']),
+)
+def test_every_sampled_call_survives_writing_and_reading(name, toolset, seed, thought, phrase):
     space = ToolCallSpace(TOOLSETS[toolset], seed=seed)
     call = space.sample()
     assert space.contains(call)
+    if "phrase" in call["arguments"]:
+        call["arguments"]["phrase"] = f"a {phrase} b"
     grammar = make_grammar(name)
     parsed = grammar.parse(grammar.render(call, thought))
     assert parsed.call == call and parsed.thought.strip() == thought.strip()

@@ -13,7 +13,7 @@ from visenv.grammars import make_grammar
 from visenv.toolsets import FULL, NONE, VISHARNESS
 
 ODD = [
-    None, True, False, 0, -1, 7, 1000, 1001, 10**30, 0.5, float("nan"), float("inf"), "", " ", "img_0", "img_1", "view_1", "crop_1", "é中\u202e\x00",
+    None, True, False, 0, -1, 7, 1000, 1001, 10**30, 10**5000, 0.5, float("nan"), float("inf"), "", " ", "img_0", "img_1", "view_1", "crop_1", "é中\u202e\x00",
     "\ud800", "x" * 10_000, "../../etc/passwd", "<tool_call>", [], {}, [0], ["img_0"], ["img_0", "img_0"], [[["img_0"]]], {"a": {"b": 1}}, [0] * 2000,
     (1, 2), b"bytes", np.int64(3), np.float64(2.0), np.array([1, 2]), object(), {1: 2}, {"name": "submit"},
 ]  # fmt: skip
@@ -69,7 +69,6 @@ def _throw(make_episode, play, experts, count: int, seed: int) -> dict[str, int]
         code = outcome.info["error"]
         if code is not None:
             assert feedback.startswith(f"Error ({code}): ") and len(feedback) < 3000
-            feedback.encode("utf-8", "backslashreplace")
         codes[str(code)] = codes.get(str(code), 0) + 1
     return codes
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import plugins
 from ..errors import ExpertError, bad_value
+from ._check import find_problem, num_bytes
 from ._protocol import Capability, Expert, Request, Result
 
 __all__ = ["ROLES", "ExpertSet", "make_experts"]
@@ -22,17 +23,22 @@ ROLES: dict[str, Capability] = {
 }
 """The words of the command line, ``detector=…``, for each capability."""
 
+CACHE_BYTES = 256 * 2**20
+"""What remembered results may hold in memory."""
+
 
 class ExpertSet:
     """Answers requests with one expert per capability.
 
-    Equal requests are asked once: within a batch, and across batches while they stay among the ``cache_size`` latest.
+    Equal requests are asked once: within a batch, and across batches while they stay among the ``cache_size`` latest and
+    within ``CACHE_BYTES``. What an expert returns is checked before anybody sees it.
     """
 
     def __init__(self, experts: Mapping[Capability, Expert], *, cache_size: int = 4096) -> None:
         self.experts = dict(experts)
         self._cache: OrderedDict[tuple[object, ...], Result] = OrderedDict()
         self._cache_size = cache_size
+        self._cached_bytes = 0
         self._lock = threading.Lock()
 
     def __deepcopy__(self, memo: object) -> ExpertSet:
@@ -87,7 +93,11 @@ class ExpertSet:
             results = expert.run(requests)
             if len(results) != len(requests):
                 raise ExpertError(f"{expert.identity} gave {len(results)} results for {len(requests)} requests.")
-            return list(results)
+            checked: list[Result | ExpertError] = []
+            for request, result in zip(requests, results, strict=True):
+                problem = find_problem(request, result)
+                checked.append(ExpertError(f"{expert.identity} gave {problem}.") if problem else result)
+            return checked
         except Exception as error:  # the boundary to expert code: any failure must stay with its request
             if len(requests) > 1:
                 return [self._run(expert, [request])[0] for request in requests]
@@ -101,9 +111,12 @@ class ExpertSet:
 
     def _remember(self, key: tuple[object, ...], result: Result) -> None:
         with self._lock:
+            if key not in self._cache:
+                self._cached_bytes += num_bytes(result)
             self._cache[key] = result
-            while len(self._cache) > self._cache_size:
-                self._cache.popitem(last=False)
+            while len(self._cache) > self._cache_size or self._cached_bytes > CACHE_BYTES:
+                _, oldest = self._cache.popitem(last=False)
+                self._cached_bytes -= num_bytes(oldest)
 
     def close(self) -> None:
         """Close every expert once."""

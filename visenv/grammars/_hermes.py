@@ -15,7 +15,7 @@ from ._base import Grammar, Parsed, ParseError
 __all__ = ["HermesGrammar"]
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
-TAGLIKE = re.compile(r"<\s*/?\s*tool_call\s*/?\s*>", re.IGNORECASE)
+TAGLIKE = re.compile(r"<\s{0,4}/?\s{0,4}tool_call\s{0,4}/?\s{0,4}>", re.IGNORECASE)
 
 
 class HermesGrammar(Grammar):
@@ -27,7 +27,7 @@ class HermesGrammar(Grammar):
 
     name = "hermes"
     stop = (CLOSE,)
-    error_codes = ("no_call", "stray_tag", "unclosed", "two_calls", "text_after", "bad_json", "bad_form")
+    error_codes = ("too_long", "no_call", "stray_tag", "unclosed", "two_calls", "text_after", "bad_json", "bad_form")
 
     def system_prompt(self, toolset: Toolset) -> str:
         tools = "\n".join(json.dumps(t.to_openai(), ensure_ascii=False) for t in toolset.tools)
@@ -42,13 +42,19 @@ class HermesGrammar(Grammar):
     def parse(self, reply: str | Mapping[str, Any]) -> Parsed:
         if not isinstance(reply, str):
             raise ParseError("no_call", f"The reply is {short(reply)}. Expected text. {self._remedy()}")
+        if len(reply) > strict_json.MAX_CHARS:
+            raise ParseError(
+                "too_long", f"The reply has {len(reply)} characters. Expected at most {strict_json.MAX_CHARS}."
+            )
         thought, marker, _ = reply.rpartition("</think>")
         body = reply[len(thought) + len(marker) :]
         tags = TAGLIKE.findall(body)
         if not tags:
             raise ParseError("no_call", f"The reply holds no tool call. {self._remedy()}")
         if any(t not in (OPEN, CLOSE) for t in tags) or tags[0] != OPEN:
-            raise ParseError("stray_tag", f"The reply holds a misplaced or misspelt tag {tags[0]}. {self._remedy()}")
+            raise ParseError(
+                "stray_tag", f"The reply holds a misplaced or misspelt tag {short(tags[0])}. {self._remedy()}"
+            )
         if CLOSE not in tags:
             raise ParseError("unclosed", f"The tool call is not closed. {self._remedy()}")
         if len(tags) > 2:
@@ -65,6 +71,7 @@ class HermesGrammar(Grammar):
 
     def render(self, call: ToolCall, thought: str = "") -> str:
         body = json.dumps({"name": call["name"], "arguments": call["arguments"]}, ensure_ascii=False)
+        body = body.replace("<", "\\u003c")  # no tag inside an argument
         return (f"{thought}\n" if thought else "") + f"{OPEN}\n{body}\n{CLOSE}"
 
     def assistant_message(self, reply: str, turn: int) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from ..objects import DetectedObject
 from ..tools import CallError, NewImage, ToolBody, ToolResult, tool
 
 __all__ = [
-    "MAX_PATCHES",
-    "MAX_PIXELS",
     "PatchSize",
+    "check_enlarged",
+    "check_patches",
     "cut_patches",
     "found_object",
     "submit",
@@ -33,6 +33,8 @@ MAX_PATCHES = 64
 """Most patches one call may make."""
 MAX_PIXELS = 4096 * 4096
 """Largest image a tool may make."""
+MAX_SIDE_PX = 8192
+REMAINDER, GROWTH = 0.3, 0.2
 
 
 def found_object(
@@ -63,50 +65,75 @@ def found_object(
     )  # fmt: skip
 
 
+def check_patches(images: Sequence[NamedImage], patch_px: int) -> None:
+    """Refuse to cut into more than ``MAX_PATCHES`` patches in all.
+
+    Raises:
+        CallError: ``too_many_patches``.
+    """
+    total = sum(len(_segments(i.size_wh[0], patch_px)) * len(_segments(i.size_wh[1], patch_px)) for i in images)
+    if total > MAX_PATCHES:
+        raise CallError(
+            "too_many_patches",
+            f"A patch size of {patch_px} makes {total} patches of {', '.join(i.name for i in images[:8])}. "
+            f"Expected at most {MAX_PATCHES} in a call. Use a larger patch size or fewer images.",
+        )
+
+
+def check_enlarged(image: NamedImage, factor: int) -> None:
+    """Refuse to make an image larger than ``MAX_PIXELS`` or with a side above ``MAX_SIDE_PX``.
+
+    Raises:
+        CallError: ``too_large``.
+    """
+    width, height = (side * factor for side in image.size_wh)
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE_PX:
+        raise CallError(
+            "too_large",
+            f"{image.name!r} enlarged {factor} times has {width} x {height} px. Expected at most {MAX_PIXELS} px and "
+            f"sides of {MAX_SIDE_PX} px. Cut out a part of it first.",
+        )
+
+
 def cut_patches(
-    image: NamedImage, patch_px: int, *, remainder: float = 0.3, margin: float = 0.2
+    context: ToolContext, image: NamedImage, patch_px: int
 ) -> list[tuple[NewImage, tuple[int, int, int, int]]]:
     """Cut an image into overlapping patches.
 
+    A last cell smaller than 0.3 of ``patch_px`` joins its neighbour; each cell grows by 0.2 of its length on every side,
+    inside the image.
+
     Args:
+        context: Gives names that are free.
         image: What to cut.
         patch_px: Side of a cell in pixels.
-        remainder: A last cell smaller than this share of ``patch_px`` joins its neighbour.
-        margin: Each cell grows by this share of its length on every side, inside the image.
 
     Returns:
-        Each patch, named ``<image>_r<row>_c<column>`` from 1, with its cell before growing (pixel box).
-
-    Raises:
-        CallError: ``too_many_patches``, before anything is cut.
+        Each patch, named ``<image>_r<row>_c<column>`` from 1 (with the turn before, when an earlier cut has the names), with
+        its cell before growing (pixel box).
 
     Source: VisHarness ``SplitImageIntoPatches``.
     """
     width, height = image.size_wh
-    columns, rows = (_segments(length, patch_px, remainder) for length in (width, height))
-    if len(columns) * len(rows) > MAX_PATCHES:
-        raise CallError(
-            "too_many_patches",
-            f"A patch size of {patch_px} cuts {image.name!r} ({width} x {height} px) into {len(columns) * len(rows)} "
-            f"patches. Expected at most {MAX_PATCHES}. Use a larger patch size.",
-        )
+    columns, rows = (_segments(length, patch_px) for length in (width, height))
+    base = image.name if f"{image.name}_r1_c1" not in context.images else f"{image.name}_t{context.turn}"
     patches = []
     for r, (y1, y2) in enumerate(rows, 1):
         for c, (x1, x2) in enumerate(columns, 1):
-            dx, dy = int(margin * (x2 - x1)), int(margin * (y2 - y1))
+            dx, dy = int(GROWTH * (x2 - x1)), int(GROWTH * (y2 - y1))
             left, top, right, bottom = max(0, x1 - dx), max(0, y1 - dy), min(width, x2 + dx), min(height, y2 + dy)
             patch = NewImage(
-                name=f"{image.name}_r{r}_c{c}", image=Image(image.image.pixels[top:bottom, left:right].copy()),
-                parent=image.name, to_parent=np.array([[1.0, 0, left], [0, 1.0, top]]),
-                origin=f"patch of {image.name}, row {r}, column {c}",
+                name=context.free_name(f"{base}_r{r}_c{c}"),
+                image=Image(image.image.pixels[top:bottom, left:right].copy()), parent=image.name,
+                to_parent=np.array([[1.0, 0, left], [0, 1.0, top]]), origin=f"patch of {image.name}, row {r}, column {c}",
             )  # fmt: skip
             patches.append((patch, (x1, y1, x2, y2)))
     return patches
 
 
-def _segments(length: int, size: int, remainder: float) -> list[tuple[int, int]]:
+def _segments(length: int, size: int) -> list[tuple[int, int]]:
     starts = list(range(0, length, size))
-    if len(starts) > 1 and length - starts[-1] < remainder * size:
+    if len(starts) > 1 and length - starts[-1] < REMAINDER * size:
         starts.pop()
     return list(zip(starts, [*starts[1:], length], strict=True))
 

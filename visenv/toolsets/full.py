@@ -33,8 +33,9 @@ from ..memory import NamedImage
 from ..objects import DetectedObject, add_objects
 from ..tools import CallError, NewImage, ToolBody, ToolResult, Toolset, tool
 from ._shared import (
-    MAX_PIXELS,
     PatchSize,
+    check_enlarged,
+    check_patches,
     cut_patches,
     found_object,
     submit,
@@ -45,6 +46,10 @@ from ._shared import (
 
 __all__ = ["FULL"]
 
+SHOWN = 4
+"""Most pictures that one call puts before the agent, ``view`` apart."""
+SAME_IOU = 0.7
+"""Box IoU from which a detection is a known object of the same name."""
 Label = Annotated[str, TextKind(80, ("target",))]
 
 
@@ -105,8 +110,10 @@ def segment(context: ToolContext, objects: ObjectIds) -> ToolBody:
     changed = []
     for o, result in zip(chosen, results, strict=True):
         assert isinstance(result, Segmentation)
-        box: Box = result.mask.box_xyxy if result.mask.area_px else o.box_xyxy
-        changed.append(replace(o, mask=result.mask, prompt_box_xyxy=o.box_xyxy, box_xyxy=box))
+        if result.mask.area_px:  # else the object stays the box that it was
+            changed.append(replace(o, mask=result.mask, prompt_box_xyxy=o.box_xyxy, box_xyxy=result.mask.box_xyxy))
+    if not changed:
+        return ToolResult(text="Nothing could be segmented in these boxes; the objects stay as they were.")
     return _changed(context, changed, "segmented")
 
 
@@ -137,7 +144,9 @@ def segment_box(
     found = found_object(
         context, place, label=label, score=result.score, box_xyxy=box, mask=result.mask, prompt_box_xyxy=box
     )
-    return _with_new(context, [place], [found], "box")
+    if found.mask is None or not found.mask.area_px:
+        return ToolResult(text=f"Nothing could be segmented in that box of {image}.")
+    return _with_new(context, [place], [found], "box", distinct=True)
 
 
 @tool(requires=["segment"])
@@ -156,10 +165,10 @@ def segment_point(
     click = _pixel(place, x, y)
     (result,) = yield [SegmentRequest(image=place.image, points_xy=(click,), points_positive=(True,))]
     assert isinstance(result, Segmentation)
-    if not result.mask.area_px:
-        return ToolResult(text=f"Nothing could be segmented at ({x}, {y}) of {image}.")
     found = found_object(context, place, label=label, score=result.score, mask=result.mask, points=[(*click, True)])
-    return _with_new(context, [place], [found], "point")
+    if not found.area_px:
+        return ToolResult(text=f"Nothing could be segmented at ({x}, {y}) of {image}.")
+    return _with_new(context, [place], [found], "point", distinct=True)
 
 
 @tool(requires=["segment"])
@@ -197,7 +206,9 @@ def refine(
         )
     ]  # fmt: skip
     assert isinstance(result, Segmentation)
-    box: Box = result.mask.box_xyxy if result.mask.area_px else known.box_xyxy
+    if not result.mask.area_px:
+        return ToolResult(text=f"That click would leave nothing of #{object}; it stays as it was.")
+    box: Box = result.mask.box_xyxy
     changed = replace(
         known, mask=result.mask, box_xyxy=box, points_xy=points, points_positive=positive,
         prompt_box_xyxy=known.prompt_box_xyxy or known.box_xyxy,
@@ -228,7 +239,9 @@ def draw_box(
     yield from ()
     place = context.image(image)
     box = context.box_in(place, x1, y1, x2, y2)
-    return _with_new(context, [place], [found_object(context, place, label=label, score=1.0, box_xyxy=box)], "own box")
+    return _with_new(
+        context, [place], [found_object(context, place, label=label, score=1.0, box_xyxy=box)], "own box", distinct=True
+    )
 
 
 @tool()
@@ -250,7 +263,7 @@ def crop(
     width, height = place.size_wh
     left, top = min(int(box[0]), width - 1), min(int(box[1]), height - 1)
     right, bottom = min(width, max(left + 1, round(box[2]))), min(height, max(top + 1, round(box[3])))
-    name = f"crop_{context.turn}"
+    name = context.free_name(f"crop_{context.turn}")
     made = NewImage(
         name=name, image=Image(place.image.pixels[top:bottom, left:right].copy()), parent=image,
         to_parent=np.array([[1.0, 0, left], [0, 1.0, top]]), origin=f"crop of {image}",
@@ -268,19 +281,20 @@ def split(context: ToolContext, images: ImageNames, patch_size: PatchSize) -> To
         patch_size: Side of a patch in pixels.
     """
     yield from ()
+    check_patches([context.image(name) for name in images], patch_size)
     made: list[NewImage] = []
     show: list[str] = []
     lines = []
     for name in images:
         place = context.image(name)
-        cut = cut_patches(place, patch_size)
+        cut = cut_patches(context, place, patch_size)
         made += [patch for patch, _ in cut]
         grid = f"{name}_grid"
         overview = draw_patch_grid(place.image, [(p.name.removeprefix(f"{name}_"), cell) for p, cell in cut])
         made.append(NewImage(name=grid, image=overview, parent=name, origin=f"patches of {name}"))
         show.append(grid)
         lines.append(f"{name}: {len(cut)} patches: {', '.join(p.name for p, _ in cut)}.")
-    return ToolResult(text="\n".join(lines), new_images=tuple(made), show=tuple(show))
+    return ToolResult(text="\n".join(lines), new_images=tuple(made), show=tuple(show[:SHOWN]))
 
 
 @tool(requires=["upscale"])
@@ -292,16 +306,11 @@ def upscale(context: ToolContext, image: ImageName, factor: Annotated[int, Integ
         factor: How many times larger, 2 to 4.
     """
     place = context.image(image)
+    check_enlarged(place, factor)
     width, height = place.size_wh
-    if width * height * factor**2 > MAX_PIXELS:
-        raise CallError(
-            "too_large",
-            f"{image!r} enlarged {factor} times has {width * factor} x {height * factor} px. "
-            f"Expected at most {MAX_PIXELS} px. Crop it first.",
-        )
     (result,) = yield [UpscaleRequest(image=place.image, scale=factor)]
     assert isinstance(result, Upscaled)
-    name = f"{image}_x{factor}"
+    name = context.free_name(f"{image}_x{factor}")
     made = NewImage(
         name=name, image=result.image, parent=image, to_parent=np.array([[1 / factor, 0, 0], [0, 1 / factor, 0]]),
         origin=f"{image} enlarged {factor} times",
@@ -368,7 +377,7 @@ def undo(context: ToolContext) -> ToolBody:
     yield from ()
     if not context.history:
         raise CallError("nothing_to_undo", "The objects have not changed yet, so there is nothing to take back.")
-    return _remaining(context, context.history[-1])
+    return replace(_remaining(context, context.history[-1]), undo=True)
 
 
 FULL = Toolset(
@@ -392,12 +401,21 @@ def _pixel(place: NamedImage, x: int, y: int) -> tuple[float, float]:
 
 
 def _with_new(
-    context: ToolContext, places: Sequence[NamedImage], found: Sequence[DetectedObject], origin: str
+    context: ToolContext,
+    places: Sequence[NamedImage],
+    found: Sequence[DetectedObject],
+    origin: str,
+    *,
+    distinct: bool = False,
 ) -> ToolResult:
-    """Add finds to the table and show them on the images they were found in (at most four)."""
-    table, touched = add_objects(context.objects, found, next_id=context.next_object_id)
+    """Add finds to the table and show them on the images they were found in (at most ``SHOWN``).
+
+    ``distinct``: they are new objects even where they overlap known ones, because the agent placed them itself.
+    """
+    same_iou = 2.0 if distinct else SAME_IOU
+    table, touched = add_objects(context.objects, found, next_id=context.next_object_id, same_iou=same_iou)
     new_images = []
-    for number, place in enumerate(places[:4]):
+    for number, place in enumerate(places[:SHOWN]):
         shown = [o for o in touched if o.image == place.source and _inside(o, place)]
         if shown or len(places) == 1:
             overlay = context.overlay(place, shown, f"objects for {origin} on {place.name}")
@@ -422,7 +440,7 @@ def _changed(context: ToolContext, changed: Sequence[DetectedObject], how: str) 
     by_id = {o.id: o for o in changed}
     table = tuple(by_id.get(o.id, o) for o in context.objects)
     new_images = []
-    for number, name in enumerate(list(dict.fromkeys(o.image for o in changed))[:4]):
+    for number, name in enumerate(list(dict.fromkeys(o.image for o in changed))[:SHOWN]):
         shown = [o for o in changed if o.image == name]
         overlay = context.overlay(context.images[name], shown, f"objects {how}")
         new_images.append(replace(overlay, name=f"view{number or ''}"))

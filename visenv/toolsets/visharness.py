@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from ..answers import Answer, AnswerKind
+from ..answers import Answer, AnswerKind, Box
 from ..arguments import ChoiceKind, ImageNames, Phrase, TextKind
 from ..context import ToolContext
 from ..drawing import draw_patch_grid, draw_points
@@ -30,6 +30,7 @@ from ..experts import (
     DetectRequest,
     PointRequest,
     Points,
+    Result,
     Segmentation,
     SegmentRequest,
     Upscaled,
@@ -39,7 +40,7 @@ from ..memory import NamedImage
 from ..objects import DetectedObject
 from ..tools import CallError, NewImage, ToolBody, ToolResult, Toolset, tool
 from ._merge import merge_found
-from ._shared import MAX_PATCHES, MAX_PIXELS, PatchSize, cut_patches, found_object
+from ._shared import PatchSize, check_enlarged, check_patches, cut_patches, found_object
 
 __all__ = ["VISHARNESS"]
 
@@ -57,19 +58,15 @@ def PhraseToBoxMask(context: ToolContext, images: ImageNames, phrase: Phrase) ->
     places = [context.image(name) for name in images]
     detections = yield [DetectRequest(image=p.image, phrase=phrase) for p in places]
     asked = [
-        (place, box, score)
-        for place, result in zip(places, detections, strict=True)
-        if isinstance(result, Detections)
-        for box, score in zip(result.boxes_xyxy.tolist(), result.scores.tolist(), strict=True)
+        (place, box, score) for place, result in zip(places, detections, strict=True) for box, score in _boxes(result)
     ]
-    masks = yield [SegmentRequest(image=place.image, box_xyxy=tuple(box)) for place, box, _ in asked]
+    masks = yield [SegmentRequest(image=place.image, box_xyxy=box) for place, box, _ in asked]
     found: dict[str, list[DetectedObject]] = {p.name: [] for p in places}
     for (place, box, score), result in zip(asked, masks, strict=True):
         assert isinstance(result, Segmentation)
-        if result.mask.area_px:
-            found[place.name].append(
-                found_object(context, place, label=phrase, score=score, box_xyxy=box, mask=result.mask)
-            )
+        one = found_object(context, place, label=phrase, score=score, box_xyxy=box, mask=result.mask)
+        if one.area_px:
+            found[place.name].append(one)
     return _report(context, places, found, f"for {phrase!r}")
 
 
@@ -142,14 +139,13 @@ def SplitImageIntoPatches(context: ToolContext, images: ImageNames, patch_size: 
         patch_size: Side of a patch in pixels; at most 64 patches in all.
     """
     yield from ()
+    check_patches([context.image(name) for name in images], patch_size)
     made: list[NewImage] = []
     show: list[str] = []
     lines = []
     for number, name in enumerate(images):
         place = context.image(name)
-        cut = cut_patches(place, patch_size)
-        if sum(i.to_parent is not None for i in made) + len(cut) > MAX_PATCHES:
-            raise CallError("too_many_patches", f"More than {MAX_PATCHES} patches in all. Use a larger patch size.")
+        cut = cut_patches(context, place, patch_size)
         overview = draw_patch_grid(place.image, [(p.name, cell) for p, cell in cut])
         grid = NewImage(name=f"overview{number or ''}", image=overview, parent=name, origin=f"patches of {name}")
         made += [grid, *(p for p, _ in cut)]
@@ -167,18 +163,16 @@ def SuperResolution(context: ToolContext, images: ImageNames) -> ToolBody:  # no
     """
     places = [context.image(name) for name in images]
     for place in places:
-        width, height = place.size_wh
-        if place.name.endswith("4x"):
+        if place.name != place.source and place.pixel_px < 0.99 * context.images[place.parent].pixel_px:
             raise CallError("already_enlarged", f"{place.name!r} is enlarged already. Pass it to another tool.")
-        if width * height * SR_SCALE**2 > MAX_PIXELS:
-            raise CallError("too_large", f"{place.name!r} ({width} x {height} px) is too large. Split it first.")
+        check_enlarged(place, SR_SCALE)
     results = yield [UpscaleRequest(image=p.image, scale=SR_SCALE) for p in places]
     made = []
     for place, result in zip(places, results, strict=True):
         assert isinstance(result, Upscaled)
         made.append(
             NewImage(
-                name=f"{place.name}_4x", image=result.image, parent=place.name, origin=f"{place.name} enlarged 4 times",
+                name=context.free_name(f"{place.name}_4x"), image=result.image, parent=place.name, origin=f"{place.name} enlarged 4 times",
                 to_parent=np.array([[1 / SR_SCALE, 0, 0], [0, 1 / SR_SCALE, 0]]),
             )
         )  # fmt: skip
@@ -201,7 +195,11 @@ def MergeBoxMask(context: ToolContext, images: ImageNames) -> ToolBody:  # noqa:
                 "nothing_found",
                 f"{name!r} has no boxes and masks. Find some with PhraseToBoxMask first, or answer if there is no target.",
             )
-    merged = merge_found({name: found[name] for name in images}, context.images)
+    merged = [
+        one
+        for source in context.sources
+        for one in merge_found({n: found[n] for n in images if context.images[n].source == source}, context.images)
+    ]
     first = context.next_object_id
     objects = tuple(replace(o, id=first + i) for i, o in enumerate(merged))
     return ToolResult(text=f"Final result: {len(objects)} objects.", objects=objects)
@@ -217,15 +215,16 @@ def FinalAnswer(  # noqa: N802
         final_answer: The answer in words, or the letter of an option where options are given.
     """
     yield from ()
-    return ToolResult(text="Answered.", answer=_final(context) or _without_result(context, final_answer))
+    if context.kind is AnswerKind.CHOICE:
+        return ToolResult(text="Answered.", answer=Answer(choice=final_answer))
+    return ToolResult(text="Answered.", answer=_merged(context) or Answer(no_target=True))
 
 
-def _final(context: ToolContext) -> Answer | None:
-    return context.answer(context.objects) if context.objects else None
-
-
-def _without_result(context: ToolContext, text: str) -> Answer:
-    return Answer(choice=text) if context.kind is AnswerKind.CHOICE else Answer(no_target=True)
+def _merged(context: ToolContext) -> Answer | None:
+    """The answer that the last merge makes; options are answered in words only."""
+    if context.kind is AnswerKind.CHOICE or not context.objects:
+        return None
+    return context.answer(context.objects)
 
 
 VISHARNESS = Toolset(
@@ -234,12 +233,21 @@ VISHARNESS = Toolset(
         PhraseToBoxMask, PhraseToPoint, PointToBoxMask, SplitImageIntoPatches, SuperResolution, MergeBoxMask, FinalAnswer,
     ),
     guidance=(
-        "Look at what each tool returns before you go on. Only the result of MergeBoxMask is scored, so merge before you "
-        "answer when there are targets. It is possible that there is no target: then answer without merging."
+        "Look at what each tool returns before you go on. Where objects are asked for, only the result of MergeBoxMask is "
+        "scored, so merge before you answer when there are targets; it is possible that there is no target: then answer "
+        "without merging. Where options are given, answer with the letter."
     ),
-    at_turn_limit=_final,
+    at_turn_limit=_merged,
 )  # fmt: skip
 """VisHarness's tools."""
+
+
+def _boxes(result: Result) -> list[tuple[Box, float]]:
+    assert isinstance(result, Detections)
+    return [
+        ((x1, y1, x2, y2), s)
+        for (x1, y1, x2, y2), s in zip(result.boxes_xyxy.tolist(), result.scores.tolist(), strict=True)
+    ]
 
 
 def _report(
