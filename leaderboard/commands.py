@@ -61,7 +61,7 @@ def bench(
     Examples:
       visenv bench --agent random,scripted --task EmojiRef --limit 20 --out runs/a
       visenv bench --agent scripted --task EmojiRef,EmojiDense --level 2 --workers 2 --out runs/b
-      visenv bench --agent scripted --task EmojiCount --toolset none --memory window:k=2 --out runs/c
+      visenv bench --agent random,prior --task EmojiCount --toolset none --memory window:k=2 --out runs/c
     """
     settings = RunSettings(
         agents=split_specs(agent), tasks=split_specs(task), split=split, level=level, toolset=toolset, memory=memory,

@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
 
-from visenv.errors import BadValueError, VisenvError, short
+from visenv.errors import BadValueError, VisenvError, bad_value, short
 from visenv.images import Image
 
 try:
@@ -44,6 +44,11 @@ __all__ = [
 ]
 
 STRICT = ConfigDict(extra="forbid")
+SECRET = re.compile(
+    r"(?i)\b(?!(?:max|min|num|stop)_?\w*tokens?\b)([\w-]*(?:api[_-]?key|secret|token(?!s\b)|passw(?:or)?d|\bkey\b|\bauth)[\w-]*)"
+    r"=(?:Bearer\s+)?[^,\s'\"]+"
+)
+"""Options whose values are secrets, by name; ``max_tokens`` and its like are not."""
 
 Key = tuple[str, str, str, int, int]
 """Agent, task, split, level and index: what makes an episode of a run."""
@@ -292,7 +297,13 @@ class ImageFiles:
         self.folder = folder
 
     def path(self, content_hash: str) -> Path:
-        """Where the picture of this hash lies."""
+        """Where the picture of this hash lies.
+
+        Raises:
+            BadValueError: Not a hash; it never leads out of the folder.
+        """
+        if not re.fullmatch(r"[0-9a-f]{64}", content_hash):
+            raise bad_value("content_hash", content_hash, expected="64 hexadecimal digits")
         return self.folder / f"{content_hash}.png"
 
     def put(self, image: Image) -> str:
@@ -372,7 +383,8 @@ def redact(text: str) -> str:
         >>> redact("zero-shot:model=a,api_key=abc,max_tokens=9")
         'zero-shot:model=a,api_key=***,max_tokens=9'
     """
-    return re.sub(r"(?i)\b((?:[a-z]+_)?(?:api_?key|secret|password)|token)=[^,\s'\"]+", r"\1=***", text)
+    text = re.sub(r"(?i)(\w+://)[^/@\s]+:[^/@\s]+@", r"\1***@", text)
+    return SECRET.sub(r"\1=***", text)
 
 
 def _brief(value: Any) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from visenv.agent import Agent, EpisodeSpec, Player, act_all
 from visenv.drivers import ExpertWork, drive_all
 from visenv.episode import EndReason, Episode, Observation
-from visenv.errors import BadValueError, InfrastructureError, TokenLimitError, bad_value
+from visenv.errors import BadValueError, InfrastructureError, TokenLimitError, UnsuitedError, bad_value
 from visenv.task import Profile
 
 from .cast import Cast, RunSettings
@@ -130,8 +130,12 @@ def run_bench(
     cast = Cast(settings, with_agents=workers == 1)
     try:
         info = cast.info
-        _claim(out, info)
-        with EpisodeLog(out) as log:
+        _check_claim(out, info)
+        out.mkdir(parents=True, exist_ok=True)
+        with EpisodeLog(out) as log:  # from here on nobody else writes
+            _check_claim(out, info, locked=True)
+            if not (out / "run.json").exists():
+                write_json(out / "run.json", info.to_dict())
             records = latest(read_records(out))
             jobs = plan(cast)
             left = [j for j in jobs if (r := records.get(j.key)) is None or r.failed]
@@ -187,8 +191,8 @@ def _played(
     return play_in_workers(jobs, cast.settings, workers=workers, lanes=lanes, images=images)
 
 
-def _claim(out: Path, info: RunInfo) -> None:
-    """Make the run directory, or check that it was made with the same settings."""
+def _check_claim(out: Path, info: RunInfo, *, locked: bool = False) -> None:
+    """Check that the run directory is new or was made with the same settings."""
     if (out / "run.json").exists():
         different = RunInfo.read(out).differences(info)
         if different:
@@ -197,10 +201,9 @@ def _claim(out: Path, info: RunInfo) -> None:
                 "Use the same settings, or another directory."
             )
         return
-    if out.exists() and (not out.is_dir() or (out / "episodes.jsonl").exists()):
+    log = out / "episodes.jsonl"
+    if out.exists() and (not out.is_dir() or (log.exists() and (not locked or log.stat().st_size))):
         raise bad_value("out", str(out), expected="a new directory, or one with the run.json of an earlier run")
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "run.json", info.to_dict())
 
 
 class _Listed:
@@ -238,6 +241,8 @@ class _Lane:
         )  # fmt: skip
         try:
             self.player = cast.agents[job.agent].start(spec)
+        except UnsuitedError:
+            raise  # this agent cannot play this task with these tools: a mistake in the settings, not a score
         except Exception as error:  # the boundary to agent code
             self.blame_agent(error)
 

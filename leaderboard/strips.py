@@ -109,7 +109,9 @@ def write_strips(run: Path, *, tasks: Mapping[str, Task] | None = None) -> Path 
         if questions:
             groups.append({"name": task.name, "split": task.split, "level": task.level, "questions": questions})
     templates = files("visenv.leaderboard") / "templates"
-    pages = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    pages = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_printable
+    )
     style = (templates / "strips.css").read_text(encoding="utf-8")
     text = pages.from_string((templates / "strips.html.j2").read_text(encoding="utf-8")).render(
         groups=groups, info=info, agents=[a.name for a in info.agents], name=run.resolve().name,
@@ -315,3 +317,10 @@ def _cut(text: str, limit: int) -> str:
     text = "".join(c if c.isprintable() or c.isspace() else "\ufffd" for c in text[: 4 * limit])
     text = " ".join(text.split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _printable(value: object) -> object:
+    """Replace control characters, which have no place on a page, whatever text they come in."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in value)
+    return value

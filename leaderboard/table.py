@@ -41,17 +41,26 @@ def print_table(summary: Summary, file: IO[str] | None = None) -> None:
     if any(row.privileged for row in summary.rows):
         console.print("* knows the truth: a bound, not ranked.", style="dim")
     if not summary.complete:
-        console.print("Incomplete: some episodes have no score; see n and failed.", style="bold")
+        console.print("- Incomplete: some episodes have no score (see n and failed), so it has no place.", style="bold")
 
 
 def ranked(rows: Iterable[SummaryRow]) -> list[tuple[str, SummaryRow]]:
-    """Return rows best first with their place as text; privileged ones last, with ``*`` for a place."""
+    """Return rows best first with their place as text.
 
-    def order(row: SummaryRow) -> tuple[bool, float, str]:
-        return row.privileged, -row.primary if row.primary is not None else math.inf, row.agent
+    Incomplete rows come after the complete ones, with ``-`` for a place: they may have left the hard samples out.
+    Privileged ones come last, with ``*``.
+    """
+
+    def order(row: SummaryRow) -> tuple[bool, bool, float, str]:
+        score = -row.primary if row.primary is not None else math.inf
+        return row.privileged, row.n < row.of, score, row.agent
 
     ordered = sorted(rows, key=order)
-    return [("*" if row.privileged else str(place), row) for place, row in enumerate(ordered, 1)]
+    return [(_place(place, row.privileged, row.n == row.of), row) for place, row in enumerate(ordered, 1)]
+
+
+def _place(place: int, privileged: bool, complete: bool) -> str:
+    return "*" if privileged else str(place) if complete else "-"
 
 
 def _blocks(summary: Summary) -> list[tuple[str, list[SummaryRow]]]:
@@ -82,11 +91,12 @@ def _overall(summary: Summary) -> list[tuple[tuple[str, ...], bool]]:
     for agent, rows in by_agent.items():
         scores = [row.primary for row in rows if row.primary is not None]
         mean = math.fsum(scores) / len(scores) if len(scores) == len(tasks) else None
-        found.append((rows[0].privileged, mean, agent, len(scores), sum(row.failures for row in rows)))
-    found.sort(key=lambda f: (f[0], -f[1] if f[1] is not None else math.inf, f[2]))
+        complete = all(row.n == row.of for row in rows)
+        found.append((rows[0].privileged, not complete, mean, agent, len(scores), sum(row.failures for row in rows)))
+    found.sort(key=lambda f: (f[0], f[1], -f[2] if f[2] is not None else math.inf, f[3]))
     return [
-        (("*" if known else str(place), agent, _number(mean, 3), f"{scored}/{len(tasks)}", str(failed)), known)
-        for place, (known, mean, agent, scored, failed) in enumerate(found, 1)
+        ((_place(at, known, not partly), agent, _number(mean, 3), f"{scored}/{len(tasks)}", str(failed)), known)
+        for at, (known, partly, mean, agent, scored, failed) in enumerate(found, 1)
     ]
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "PluginError",
     "TokenLimitError",
     "UnknownNameError",
+    "UnsuitedError",
     "VisenvError",
     "bad_value",
     "missing_extra",
@@ -58,6 +59,10 @@ class InfrastructureError(VisenvError):
 
 class TokenLimitError(VisenvError):
     """Raised by a player whose context is full: the episode ends as ``token_limit``."""
+
+
+class UnsuitedError(BadValueError):
+    """Raised by an agent's ``start``: it cannot play this task with these tools. Ends the run, not the episode."""
 
 
 def short(value: object, limit: int = 80) -> str:

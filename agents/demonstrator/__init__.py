@@ -13,8 +13,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from visenv import AnswerKind, EpisodeSpec, Mask, ToolCall, VisenvError
+from visenv import AnswerKind, EpisodeSpec, Mask, ToolCall
 from visenv.agent import Privilege
+from visenv.errors import UnsuitedError
 from visenv.masks import box_iou_matrix, mask_iou_matrix
 from visenv.objects import DetectedObject
 
@@ -36,15 +37,15 @@ class Demonstrator:
         """Return a player for one episode.
 
         Raises:
-            VisenvError: The runner did not grant the privilege, or the toolset is not ``full``.
+            UnsuitedError: The runner did not grant the privilege, or the toolset is not ``full``.
         """
         if spec.privilege is None:
-            raise VisenvError(
+            raise UnsuitedError(
                 "The demonstrator needs to know the target. Expected a privilege. Play it with `visenv bench`."
             )
         missing = {"detect", "segment", "segment_point", "refine", "keep", "split"} - set(spec.toolset.names)
         if missing:
-            raise VisenvError(
+            raise UnsuitedError(
                 f"`demonstrator` needs the tools {', '.join(sorted(missing))}. Play it with --toolset full."
             )
         return _DemonstratorPlayer(spec, spec.privilege)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from visenv import AnswerKind, EpisodeSpec, ToolCall, VisenvError
+from visenv import AnswerKind, EpisodeSpec, ToolCall
+from visenv.errors import UnsuitedError
 
 __all__ = ["Oracle"]
 
@@ -18,7 +19,7 @@ class Oracle:
         """Return a player for one episode.
 
         Raises:
-            VisenvError: The runner did not grant the privilege.
+            UnsuitedError: The runner did not grant the privilege.
         """
         return _OraclePlayer(spec)
 
@@ -26,7 +27,9 @@ class Oracle:
 class _OraclePlayer:
     def __init__(self, spec: EpisodeSpec) -> None:
         if spec.privilege is None:
-            raise VisenvError("The oracle needs to know the target. Expected a privilege. Play it with `visenv bench`.")
+            raise UnsuitedError(
+                "The oracle needs to know the target. Expected a privilege. Play it with `visenv bench`."
+            )
         self._spec = spec
         self._privilege = spec.privilege
 
@@ -50,6 +53,6 @@ def _final(tools: list[str], calls: dict[str, dict[str, Any]]) -> ToolCall:
     for name, arguments in calls.items():
         if name in tools:
             return {"name": name, "arguments": arguments}
-    raise VisenvError(
+    raise UnsuitedError(
         f"The oracle cannot submit with these tools: {', '.join(tools)}. Expected one of {', '.join(calls)}."
     )

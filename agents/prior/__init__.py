@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from visenv import Answer, AnswerKind, EpisodeSpec, Mask, Target, ToolCall, VisenvError, make_task
+from visenv import Answer, AnswerKind, EpisodeSpec, Mask, Target, ToolCall, make_task
+from visenv.errors import UnsuitedError
 
 __all__ = ["Prior"]
 
@@ -48,7 +49,7 @@ def best_constant(task_name: str, level: int, tools: tuple[str, ...]) -> tuple[C
     """Return the calls of the best constant answer of a task and level.
 
     Raises:
-        VisenvError: The toolset can express no candidate.
+        UnsuitedError: The toolset can express no candidate.
     """
     task = make_task(task_name)
     targets = [task.sample("train", level, i).target for i in range(NUM_SAMPLES[task.kind])]
@@ -59,7 +60,7 @@ def best_constant(task_name: str, level: int, tools: tuple[str, ...]) -> tuple[C
         if best is None or mean > best[0]:
             best = mean, calls
     if best is None:
-        raise VisenvError(f"The tools {', '.join(tools)} can express no constant answer. Expected a submitting tool.")
+        raise UnsuitedError(f"The tools {', '.join(tools)} can express no constant answer. Expected a submitting tool.")
     return best[1]
 
 

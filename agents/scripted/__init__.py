@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from visenv import AnswerKind, EpisodeSpec, ToolCall, VisenvError
+from visenv import AnswerKind, EpisodeSpec, ToolCall
+from visenv.errors import UnsuitedError
 
 from .looking import Found, choose
 from .reading import Question, read_instruction, read_question
@@ -28,11 +29,13 @@ class Scripted:
         """Return a player for one episode.
 
         Raises:
-            VisenvError: The toolset lacks what the rules need.
+            UnsuitedError: The toolset lacks what the rules need.
         """
         missing = {"detect", "segment", "keep", "split"} - set(spec.toolset.names)
         if missing:
-            raise VisenvError(f"`scripted` needs the tools {', '.join(sorted(missing))}. Play it with --toolset full.")
+            raise UnsuitedError(
+                f"`scripted` needs the tools {', '.join(sorted(missing))}. Play it with --toolset full."
+            )
         return _ScriptedPlayer(spec)
 
 

@@ -8,28 +8,27 @@ from dataclasses import dataclass
 __all__ = ["Question", "Reading", "read_instruction", "read_question"]
 
 LOOKS = {
-    "upside_down": r"upside[- ]down|(?:the )?wrong way up|overturned|(?:stands? )?on (?:its|their) heads?",
-    "blurry": r"out[- ]of[- ]focus|blurr\w*(?: beyond sharp detail)?|unsharp|fuzzy",
-    "grey": r"(?:in )?black[- ]and[- ]white|colou?rless|without colou?r|lost (?:its|their) colou?r"
-    r"|(?:in )?shades of gr[ae]y(?: only)?|gr[ae]y-toned|uncolou?red",
+    "upside_down": r"upside[- ]down|topsy[- ]turvy",
+    "blurry": r"out[- ]of[- ]focus|blurr\w*|fuzzy",
+    "grey": r"(?:in )?black[- ]and[- ]white|colou?rless|without colou?r|lost (?:its|their) colou?r|gr[ae]y",
     "small": r"small|smaller|little|tiny",
     "large": r"large|larger|big|bigger",
 }
 EXTREMES = {
-    "leftmost": r"leftmost|(?:farthest|furthest) (?:to the )?left|(?:closest|nearest) to the left edge",
-    "rightmost": r"rightmost|(?:farthest|furthest) (?:to the )?right|(?:closest|nearest) to the right edge",
-    "topmost": r"topmost|highest(?: up)?|(?:closest|nearest) to the top edge",
-    "bottommost": r"bottommost|lowest(?: down)?|(?:closest|nearest) to the bottom edge",
-    "largest": r"largest|biggest|hugest|most sizeable",
-    "smallest": r"smallest|tiniest|littlest|most minute",
+    "leftmost": r"leftmost|(?:farthest|furthest) (?:to the )?left",
+    "rightmost": r"rightmost|(?:farthest|furthest) (?:to the )?right",
+    "topmost": r"topmost|highest(?: up)?",
+    "bottommost": r"bottommost|lowest(?: down)?",
+    "largest": r"largest|biggest",
+    "smallest": r"smallest|tiniest",
 }
-DIRECT = r"(?P<direct>directly |immediately |straight |next )?(?:to |on )?(?:the |further )?"
+DIRECT = r"(?P<direct>directly |immediately )?(?:to |on )?(?:the )?"
 RELATIONS = (
-    r"(?P<nearest>nearest to|closest to|least far from|at the shortest distance from)",
-    DIRECT + r"(?P<left>left)(?:-hand side)? (?:of|than)",
-    DIRECT + r"(?P<right>right)(?:-hand side)? (?:of|than)",
-    DIRECT + r"(?P<above>above|higher up than|up than|nearer the top than)",
-    DIRECT + r"(?P<below>below|lower down than|down than|nearer the bottom than)",
+    r"(?P<nearest>nearest to|closest to)",
+    DIRECT + r"(?P<left>left)(?: side)? of",
+    DIRECT + r"(?P<right>right)(?: side)? of",
+    DIRECT + r"(?P<above>above|higher up than|higher than)",
+    DIRECT + r"(?P<below>below|under|lower down than|lower than)",
 )
 CLAUSE = r"\b(?:that|which|whatever|what(?! is the (?:number|count)))\b"
 """What follows describes a thing without naming it."""

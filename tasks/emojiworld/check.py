@@ -77,6 +77,8 @@ def matching(objects: Sequence[SceneObject], query: Query) -> frozenset[int]:
         _demand(not fact.maybe & present, "the fact may hold for something else")
         chosen = [i for i in chosen if objects[i].category in fact.true]
     anchor = None if query.anchor is None else _anchor(objects, query.anchor)
+    if not query.categories and query.fact is None:  # a sign is an object too, as far as a person can see
+        _demand(all(o.category != "sign" or i == anchor for i, o in enumerate(objects)), "a sign could be meant")
     chosen = [i for i in chosen if i != anchor]
     if query.attribute is not None:
         chosen = _with_attribute(objects, chosen, query.attribute)
@@ -203,7 +205,30 @@ def _directly(objects: Sequence[SceneObject], among: list[int], step: tuple[int,
     ahead, aside, first = reach[0]
     _demand(aside <= 0.27 * ahead, "not straight enough")  # within 15 degrees
     _demand(all(other >= 1.7 * ahead for other, _, _ in reach[1:]), "another one competes")
+    near = _facing(objects[first], base, step)
+    beside = [i for i in among if i != first and _in_band(objects[i], base, across)]
+    for i in beside:
+        other = _facing(objects[i], base, step)
+        ahead = _along(objects[i].centre_xy, step) > _along(base.centre_xy, step)
+        _demand(not ahead or other > near + 10, "a nearer one lies in the same band")
     return [first]
+
+
+def _facing(obj: SceneObject, base: SceneObject, step: tuple[int, int]) -> float:
+    """Distance from the base's far edge to the object's near edge in a direction; negative when they overlap."""
+    far = max(_along(c, step) for c in (base.full_box_xyxy[:2], base.full_box_xyxy[2:]))
+    return min(_along(c, step) for c in (obj.full_box_xyxy[:2], obj.full_box_xyxy[2:])) - far
+
+
+def _in_band(obj: SceneObject, base: SceneObject, across: tuple[int, int]) -> bool:
+    """Whether an object overlaps the strip that the base sweeps by more than three tenths of the narrower one."""
+    k = 0 if across[0] else 1
+    low, high = (
+        max(obj.full_box_xyxy[k], base.full_box_xyxy[k]),
+        min(obj.full_box_xyxy[k + 2], base.full_box_xyxy[k + 2]),
+    )
+    widths = (o.full_box_xyxy[k + 2] - o.full_box_xyxy[k] for o in (obj, base))
+    return high - low > 0.3 * min(widths)
 
 
 def right_options(

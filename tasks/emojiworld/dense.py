@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from visenv.answers import AnswerKind, Box, Target
 from visenv.task import Profile
 
 from ..profiles import PROFILES
+from ..profiles.dense200_rexomni import row_without_labels
 from .check import Query, matching
 from .queries import templates
 from .rng import Rng
@@ -32,8 +34,8 @@ class EmojiDense(EmojiTask):
     """Put a box around each of many small objects.
 
     ## Description
-    One picture of 1024, 1536 or 2048 pixels a side with 100-150, 150-250 or 250-400 objects of 20 to 56 pixels
-    (levels 1 to 3), from 8 to 14 categories. From level 2 on, many lie in heaps and cover each other in part. One to
+    One picture of 1024, 1536 or 2048 pixels a side with 100-150, 150-250 or 250-400 objects (levels 1 to 3) of 16
+    to 56 pixels, from 8 to 14 categories. From level 2 on, many lie in heaps and cover each other in part. One to
     three categories are asked for.
 
     ## Rewards
@@ -47,7 +49,8 @@ class EmojiDense(EmojiTask):
     ``level``: 1, 2 or 3.
 
     ## Metrics
-    ``dense200/rexomni``: F1 at IoU 0.5 and 0.95 and its mean over 0.5, 0.55, … 0.95.
+    ``dense200/rexomni``: F1 at IoU 0.5 and 0.95 and its mean over 0.5, 0.55, … 0.95. Labels of submitted objects are not
+    looked at: all of them answer the instruction.
 
     ## References
     Jiang et al., "Detect Anything via Next Point Prediction" (Rex-Omni), 2025, for Dense200 and its metric.
@@ -59,7 +62,7 @@ class EmojiDense(EmojiTask):
     name: ClassVar[str] = "EmojiDense"
     kind: ClassVar[AnswerKind] = AnswerKind.BOXES
     max_turns: ClassVar[int] = 20
-    profile: ClassVar[Profile] = PROFILES["dense200/rexomni"]
+    profile: ClassVar[Profile] = replace(PROFILES["dense200/rexomni"], row=row_without_labels)
 
     def _draw(self, plan: Rng, rng: Rng, split: str, level: int) -> Draft | None:
         wording, pool = wording_of(split), pools(split)

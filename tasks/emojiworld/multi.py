@@ -111,7 +111,8 @@ def _cast(
     others = other_categories(rng, split, 40, {name} | confusable()[name], like=name if level == 3 else None)
     if kind in ("most", "fewest", "total"):
         counts = _counts(kind, place, number, plan, level)
-        return [[*[name] * c, *rng.sample(others, max(1, size - c))] for c in counts]
+        decoy, rest = others[0], others[1:]  # being many does not tell what is asked for
+        return [[*[name] * c, *[decoy] * rng.integer(0, 4), *rng.sample(rest, max(1, size - c - 2))] for c in counts]
     if kind == "only":
         return [[*rng.sample(others, size - (i == place)), *[name] * (i == place)] for i in range(number)]
     if kind == "common":
@@ -220,16 +221,24 @@ def _reordered(draft: Draft, images: tuple[Image, ...], rng: Rng) -> tuple[Draft
     options: list[Option] = list(draft.meta["options"])
     best = LETTERS.index(draft.target.choice or "")
     if draft.query.kind in OF_IMAGES:
-        order = rng.shuffle(range(len(images)))
+        order = _changed_order(rng, len(images))
         new = _draft(
             draft.meta["question"], tuple(draft.layouts[i] for i in order), draft.query, options, order.index(best)
         )
         images = tuple(images[i] for i in order)
     else:
         if draft.query.kind in ("common", "total"):
-            order = rng.shuffle(range(len(images)))
+            order = _changed_order(rng, len(images))
             images = tuple(images[i] for i in order)
             draft = replace(draft, layouts=tuple(draft.layouts[i] for i in order))
-        mixed = options if draft.query.kind == "total" else rng.shuffle(options)
+        mixed = options if draft.query.kind == "total" else [options[i] for i in _changed_order(rng, len(options))]
         new = _draft(draft.meta["question"], draft.layouts, draft.query, mixed, mixed.index(options[best]))
     return replace(new, meta={**new.meta, "reordered": True}), images
+
+
+def _changed_order(rng: Rng, number: int) -> list[int]:
+    """Return an order that is not the given one."""
+    order = list(range(number))
+    while number > 1 and order == list(range(number)):
+        order = rng.shuffle(range(number))
+    return order

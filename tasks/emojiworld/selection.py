@@ -17,6 +17,8 @@ from .world import extra_things, other_categories, side_for
 
 __all__ = ["Selection", "build", "names_for", "noun_phrase", "suits"]
 
+MAX_CROWD = 40
+"""Most objects of a category that is not asked for."""
 LIMIT = {"left": (0, -1), "right": (0, 1), "above": (1, -1), "below": (1, 1)}
 """Axis and direction of a side."""
 
@@ -61,14 +63,13 @@ def build(
         AmbiguousError: A person could disagree on the selection.
     """
     query = selection.query
-    total = selection.matching + selection.failing + num_others + (query.anchor is not None)
-    side = min(max_side_px, side_for(size_wh, max(total, 5), level))
-    core = _named_things(selection, side, rng, level, size_wh)
     names = {*query.categories, *([query.anchor] if query.anchor else [])}
     banned = names.union(*(confusable()[n] for n in names))
     others = other_categories(rng, split, num_others, banned, like=query.categories[0] if level > 1 else None)
-    if num_others > len(others):
-        others += [rng.choice(others) for _ in range(num_others - len(others))]
+    others = _with_crowds(others, rng, most=max(3, 2 * (selection.matching + selection.failing)))
+    total = selection.matching + selection.failing + len(others) + (query.anchor is not None)
+    side = min(max_side_px, side_for(size_wh, max(total, 5), level))
+    core = _named_things(selection, side, rng, level, size_wh)
     extras = extra_things(rng, others, side, level, size_wh=size_wh)
     things = rng.shuffle([*core, *extras])
     needs_sizes = query.attribute in ("small", "large")
@@ -79,6 +80,12 @@ def build(
         return None
     selected = matching(layout.objects, query)
     return (layout, selected) if len(selected) == selection.matching else None
+
+
+def _with_crowds(names: list[str], rng: Rng, *, most: int) -> list[str]:
+    """Show a few of the other categories several times, so that being many does not tell what is asked for."""
+    crowds = [[name] * (int(rng.log_uniform(2, min(most, MAX_CROWD) + 1)) - 1) for name in names[: rng.integer(1, 3)]]
+    return [*names, *(name for crowd in crowds for name in crowd)]
 
 
 def _named_things(selection: Selection, side: float, rng: Rng, level: int, size_wh: tuple[int, int]) -> list[Thing]:

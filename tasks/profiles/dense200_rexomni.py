@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,20 +17,29 @@ from visenv.answers import Answer, Box, Target
 from visenv.masks import box_iou_matrix
 from visenv.task import Metrics, Profile, Row
 
-__all__ = ["PROFILE", "THRESHOLDS", "aggregate", "primary", "row", "row_from_dicts"]
+__all__ = ["PROFILE", "THRESHOLDS", "aggregate", "primary", "row", "row_from_dicts", "row_without_labels"]
 
 THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 Boxes = Mapping[str, Sequence[Sequence[float]]]
 
 
 def row(target: Target, answer: Answer | None) -> Row:
-    """Match one image's boxes; boxes without any labels count as what was asked for."""
+    """Match one image's boxes by category; boxes without any labels count as what was asked for."""
     if answer is None:
         return {**row_from_dicts(_grouped(target.boxes_xyxy, target.labels), {}), "failed": True}
     boxes = () if answer.no_target else answer.boxes_xyxy
     asked = target.labels[0] if target.labels else ""
     labels = answer.labels or (asked,) * len(boxes)
     return row_from_dicts(_grouped(target.boxes_xyxy, target.labels), _grouped(boxes, labels))
+
+
+def row_without_labels(target: Target, answer: Answer | None) -> Row:
+    """Match one image's boxes, whatever they are called.
+
+    For tasks in which all that is submitted answers the instruction: an object's label is free text of an agent or an expert
+    ("couches", "sofa"), and the same box must not score by its spelling.
+    """
+    return row(target, None if answer is None else replace(answer, labels=()))
 
 
 def row_from_dicts(truth: Boxes, predicted: Boxes) -> Row:

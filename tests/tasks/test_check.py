@@ -57,7 +57,11 @@ CASES = [
     ("no clear largest", APPLES, {"attribute": "largest"}, None),
     ("next to a sign", [*APPLES, thing("sign", 60, 120, text="EXIT")],
      {"relation": "nearest", "anchor": "sign:EXIT"}, {0}),
-    ("a sign is no category", [thing("sign", 60, 120, text="EXIT"), *APPLES[:1]], {}, {1}),
+    ("a sign is no apple", [thing("sign", 60, 120, text="EXIT"), *APPLES[:1]], {"categories": ("apple",)}, {1}),
+    ("a sign could be meant", [thing("sign", 60, 120, text="EXIT"), *APPLES], {"attribute": "largest"}, None),
+    ("next to", [thing("car", 60, 60), thing("dog", 160, 60)], {"relation": "directly_right", "anchor": "car"}, {1}),
+    ("one nearer in the same band", [thing("car", 60, 60, size=70), thing("dog", 240, 60), thing("cat", 118, 102)],
+     {"relation": "directly_right", "anchor": "car"}, None),
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from visenv.tasks.emojiworld import EmojiDense
 from visenv.tasks.profiles import PROFILES
 from visenv.tasks.profiles.multiqa_accuracy import letter
 
@@ -99,3 +100,9 @@ def test_counts_without_boxes_have_no_f1() -> None:
 )
 def test_letter(text: str | None, expected: str | None) -> None:
     assert letter(text) == expected
+
+
+@pytest.mark.parametrize("label", ["apple", "Apples", "pomes", "target"])
+def test_a_dense_answer_does_not_depend_on_what_its_boxes_are_called(label: str) -> None:
+    profile = EmojiDense.profile
+    assert profile.primary(profile.row(BOXED, Answer(boxes_xyxy=(BOX,), labels=(label,)))) == 1.0

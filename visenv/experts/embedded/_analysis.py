@@ -165,18 +165,23 @@ class _Recent(Generic[T]):
         self._items: OrderedDict[str, T] = OrderedDict()
         self._size = size
         self._lock = threading.Lock()
+        self._making: dict[str, threading.Lock] = {}
 
     def get(self, key: str, make: Callable[[], T]) -> T:
         with self._lock:
-            if key in self._items:
-                self._items.move_to_end(key)
-                return self._items[key]
-        made = make()
-        with self._lock:
-            self._items[key] = made
-            while len(self._items) > self._size:
-                self._items.popitem(last=False)
-        return made
+            making = self._making.setdefault(key, threading.Lock())
+        with making:  # whoever comes second for the same key waits for the first
+            with self._lock:
+                if key in self._items:
+                    self._items.move_to_end(key)
+                    return self._items[key]
+            made = make()
+            with self._lock:
+                self._items[key] = made
+                self._making.pop(key, None)
+                while len(self._items) > self._size:
+                    self._items.popitem(last=False)
+            return made
 
     def clear(self) -> None:
         with self._lock:

@@ -27,7 +27,9 @@ FILLERS = _words(
     "a an the all any each every both some several many few other another this that these those "
     "one two three four five six seven eight nine ten only single of please"
 )
-CLAUSE_STARTS = _words("that which who whom whose what where when why how if because is are was were has have had")
+CLAUSE_STARTS = _words(
+    "that which who whom whose what whatever where when why how if because is are was were has have had"
+)
 JOINERS = frozenset(("and", "or", "plus", ","))
 ADJECTIVES = _words(
     "big small large little tiny huge tall short old new blurry sharp upside down left right top bottom "

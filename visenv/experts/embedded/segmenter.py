@@ -76,7 +76,11 @@ class EmbeddedSegmenter(BatchExpert):
         corners = [request.box_xyxy] if request.box_xyxy is not None else []
         if not corners and request.previous is not None and request.previous.area_px:
             corners = [request.previous.box_xyxy]
-        corners += [(x, y, x + 1, y + 1) for x, y in request.points_xy]
+        corners += [
+            (px, py, px + 1, py + 1)
+            for x, y in request.points_xy
+            for px, py in [(min(max(x, 0), width - 1), min(max(y, 0), height - 1))]
+        ]
         if not corners:
             return Segmentation(mask=Mask.empty((height, width)), score=0.0)
         whole = np.array(corners)
