@@ -183,6 +183,8 @@ class Cast:
             parse_spec(given)
         else:
             label = given.name
+        if not label.isprintable():
+            raise bad_value("agents", label, expected="a name that can be printed")
         if any(a.name == label for a in self.agent_infos):
             raise bad_value("agents", label, expected="each agent once")
         self.agent_infos.append(AgentInfo(name=label, privileged=privileged))

@@ -10,7 +10,7 @@ from scipy import stats
 
 from visenv.errors import bad_value
 
-__all__ = ["Coverage", "Estimate", "clustered_mean", "coverage", "paired_difference"]
+__all__ = ["Estimate", "clustered_mean", "paired_difference"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,22 +27,6 @@ class Estimate:
     n: int
     """Number of values."""
     num_clusters: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Coverage:
-    """How much of what was asked has a score."""
-
-    n: int
-    of: int
-
-    @property
-    def complete(self) -> bool:
-        """Whether nothing is missing."""
-        return self.n == self.of
-
-    def __str__(self) -> str:
-        return f"{self.n}/{self.of}"
 
 
 def clustered_mean(values: Sequence[float], clusters: Sequence[Hashable], *, confidence: float = 0.95) -> Estimate:
@@ -111,14 +95,3 @@ def paired_difference(
     """
     shared = [key for key in first if key in second]
     return clustered_mean([first[k] - second[k] for k in shared], [clusters[k] for k in shared], confidence=confidence)
-
-
-def coverage(scored: int, asked: int) -> Coverage:
-    """Return how many of the asked samples have a score.
-
-    Raises:
-        BadValueError: More than were asked.
-    """
-    if not 0 <= scored <= asked:
-        raise bad_value("scored", scored, expected=f"a number from 0 to {asked}")
-    return Coverage(n=scored, of=asked)

@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from visenv.task import Profile
 
 from .records import AgentInfo, EpisodeRecord, RunInfo, TaskInfo, latest, plain
-from .statistics import clustered_mean, coverage
+from .statistics import clustered_mean
 
 __all__ = ["Summary", "SummaryRow", "summarise"]
 
@@ -106,7 +106,7 @@ def _row(agent: AgentInfo, task: TaskInfo, records: Sequence[EpisodeRecord], pro
     seconds = _mean([r.timing.get("seconds", 0.0) for r in scored])
     return SummaryRow(
         agent=agent.name, task=task.name, task_version=task.version, split=task.split, level=task.level,
-        n=coverage(len(scored), task.num_samples).n, of=task.num_samples,
+        n=len(scored), of=task.num_samples,
         primary=estimate.mean, standard_error=estimate.standard_error,
         ci_low=None if estimate.low is None else max(0.0, estimate.low),
         ci_high=None if estimate.high is None else min(1.0, estimate.high),

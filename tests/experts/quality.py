@@ -44,7 +44,7 @@ class DetectorQuality:
 
 
 def scenes(level: int, count: int, *, dense: bool = False, odd: float = 0.05) -> list[Scene]:
-    """Draw scenes of the split ``val``: no novel category; Dense ones as EmojiDense has them."""
+    """Draw scenes of the split ``val``: no novel category; Dense ones are large and crowded, without EmojiDense's heaps."""
     known = [c.name for c in categories() if not c.novel]
     out = []
     for index in range(count):

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
-from visenv.leaderboard.statistics import clustered_mean, coverage, paired_difference
+from visenv.leaderboard.statistics import clustered_mean, paired_difference
 
 from visenv.errors import BadValueError
 
@@ -73,6 +73,3 @@ def test_bad_arguments():
         clustered_mean([1.0], [])
     with pytest.raises(BadValueError, match="confidence"):
         clustered_mean([1.0], [1], confidence=95)
-    with pytest.raises(BadValueError, match="scored"):
-        coverage(3, 2)
-    assert str(coverage(2, 3)) == "2/3" and not coverage(2, 3).complete

@@ -185,3 +185,17 @@ def test_shares_of_answers() -> None:
 @pytest.mark.acceptance
 def test_shares_of_answers_in_full() -> None:
     check_shares(900, slack=0.03)
+
+
+def test_being_many_does_not_tell_what_is_asked_for() -> None:
+    """A policy that looks for repeated things and never reads the noun stays far from right."""
+    scores, hits = [], []
+    for index in range(60):
+        count = EmojiCount()._drafted("test", 2, index)
+        [(_, most)] = Counter(o.category for o in count.layouts[0].objects if o.category != "sign").most_common(1)
+        truth = len(count.target.boxes_xyxy)
+        scores.append(1 - min(1, abs((most if most > 1 else 0) - truth) / max(1, truth)))
+        ref = EmojiRef()._drafted("test", 2, index)
+        [(name, _)] = Counter(o.category for o in ref.layouts[0].objects if o.category != "sign").most_common(1)
+        hits.append(name in ref.query.categories)
+    assert np.mean(scores) <= 0.45 and np.mean(hits) <= 0.6
