@@ -31,6 +31,7 @@ from .records import (
     latest,
     plain,
     read_records,
+    redact,
     write_json,
 )
 from .sampling import choose_indices, player_seed
@@ -356,7 +357,7 @@ def _guarded(work: ExpertWork[Any]) -> Generator[Any, Any, Any]:
 
 
 def _words(error: BaseException) -> str:
-    return _cut(f"{type(error).__name__}: {error}", 2000)
+    return _cut(redact(f"{type(error).__name__}: {error}"), 2000)
 
 
 def _cut(text: str, limit: int = MAX_TEXT) -> str:

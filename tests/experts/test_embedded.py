@@ -10,12 +10,13 @@ import pytest
 from quality import measure_detector, measure_segmenter
 from visenv.tasks.emojiworld.scene import Scene
 
+from visenv.env import make_task
 from visenv.experts import Detections, DetectRequest, PointRequest, Request, SegmentRequest, UpscaleRequest
 from visenv.experts.embedded import EmbeddedDetector, EmbeddedExperts, EmbeddedSegmenter, LanczosUpscaler
 from visenv.experts.embedded import __file__ as package
-from visenv.experts.embedded._analysis import Analyser
+from visenv.experts.embedded._analysis import INPUT_PX, Analyser
 from visenv.images import Image
-from visenv.masks import Mask
+from visenv.masks import Mask, box_iou_matrix
 
 Drawn = dict[int, list[Scene]]
 
@@ -179,3 +180,53 @@ def test_experts_say_who_they_are() -> None:
     assert len(experts[0].weights_hash) == 64
     table = Path(package).parent / "data" / "descriptors.npz"
     assert table.stat().st_size <= 3_000_000
+
+
+@pytest.fixture(scope="module")
+def dense() -> tuple[Image, list[tuple[float, float, float, float]]]:
+    """A dense scene of 1024 px, more than the detector's input, and its target boxes."""
+    sample = make_task("EmojiDense").sample("val", 1, 0)
+    return sample.images[0], list(sample.target.boxes_xyxy)
+
+
+def test_a_small_thing_in_a_large_picture_is_segmented_at_full_size(dense, segmenter: EmbeddedSegmenter) -> None:
+    image, boxes = dense
+    assert max(image.size_wh) > INPUT_PX
+    results = segmenter.run([SegmentRequest(image=image, box_xyxy=b) for b in boxes[:8]])
+    ious = [box_iou_matrix([r.mask.box_xyxy], [b])[0, 0] for r, b in zip(results, boxes, strict=False)]
+    assert np.mean(ious) > 0.85, ious
+    x, y = (boxes[0][0] + boxes[0][2]) / 2, (boxes[0][1] + boxes[0][3]) / 2
+    (clicked,) = segmenter.run([SegmentRequest(image=image, points_xy=((x, y),), points_positive=(True,))])
+    assert clicked.mask.to_dense()[int(y), int(x)]
+    again = SegmentRequest(
+        image=image, points_xy=((x, y), (x, y)), points_positive=(True, False), previous=clicked.mask
+    )
+    assert not segmenter.run([again])[0].mask.to_dense()[int(y), int(x)], "the last click is honoured"
+
+
+def test_a_click_outside_a_large_picture_does_no_harm(dense, segmenter: EmbeddedSegmenter) -> None:
+    image, _ = dense
+    (found,) = segmenter.run([SegmentRequest(image=image, points_xy=((5000.0, -20.0),), points_positive=(True,))])
+    assert found.mask.size_hw == (image.size_wh[1], image.size_wh[0])
+
+
+def test_large_pictures_are_shrunk_so_patches_find_more(dense, detector: EmbeddedDetector) -> None:
+    sample = make_task("EmojiDense").sample("val", 3, 0)
+    image = sample.images[0]
+    patches = [
+        Image(image.pixels[y : y + 512, x : x + 512].copy()) for y in range(0, 2048, 512) for x in range(0, 2048, 512)
+    ]
+    phrase = " and ".join(sorted(set(sample.target.labels)))
+    (whole,) = detector.run([DetectRequest(image=image, phrase=phrase)])
+    parts = detector.run([DetectRequest(image=p, phrase=phrase) for p in patches])
+    assert sum(len(p.scores) for p in parts) > 1.2 * len(whole.scores)
+
+
+def test_one_picture_is_analysed_once_whatever_the_threads(drawn: Drawn) -> None:
+    analyser = Analyser()
+    made = []
+    compute = analyser.foreground
+    analyser.foreground = lambda image: (made.append(image.hash), compute(image))[1]  # type: ignore[method-assign]
+    requests = [DetectRequest(image=image_of(drawn[1][0]), phrase=p) for p in ("object", "apple", "car", "dog")]
+    EmbeddedDetector(threads=4, analyser=analyser).run(requests)
+    assert len(made) == 1

@@ -122,3 +122,29 @@ def test_secrets_are_left_out(name):
 
 def test_other_options_stay():
     assert redact("a:max_tokens=5,monkey=1") == "a:max_tokens=5,monkey=1"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hf_token",
+        "access_token",
+        "my_openai_api_key",
+        "gpt4_api_key",
+        "secret_key",
+        "aws_secret_access_key",
+        "api-key",
+        "passwd",
+        "key",
+        "auth",
+    ],
+)
+def test_secrets_by_other_names(name):
+    assert redact(f"zero-shot:model=m,{name}=hush,stop_tokens=3") == f"zero-shot:model=m,{name}=***,stop_tokens=3"
+    assert "hush" not in redact("embedded:url=https://me:hush@host/v1")
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../x", "a" * 63, "A" * 64])
+def test_a_picture_name_that_is_no_hash_leads_nowhere(tmp_path, name):
+    with pytest.raises(ValueError, match="hexadecimal"):
+        ImageFiles(tmp_path).path(name)
