@@ -119,6 +119,7 @@ class VisenvEnv(gym.Env[Observation, ToolCall], EzPickle):
         self.level = self.task.levels[0] if level is None else level
         self.task.num_samples(self.split, self.level)
         self.experts = make_experts(experts)
+        self._owns_experts = isinstance(experts, str)
         self.rules = make_rules(
             self.task, self.experts, toolset=toolset, memory=memory, reward=reward, grammar=grammar,
             max_turns=max_turns, max_invalid_calls=max_invalid_calls,
@@ -165,6 +166,11 @@ class VisenvEnv(gym.Env[Observation, ToolCall], EzPickle):
         if self.render_mode is None or self.episode is None:
             return None
         return render_episode(self.episode)
+
+    def close(self) -> None:
+        """Give back the experts that were made here; a shared set stays open. May be called twice."""
+        if self._owns_experts:
+            self.experts.close()
 
     def _draw(self, options: dict[str, Any]) -> Sample:
         split = options.pop("split", self.split)

@@ -90,6 +90,8 @@ def read_instruction(text: str) -> Reading:
         words = words[1:]
     while words and words[-1] in EMPTY:
         words = words[:-1]
+    if not words and relation in ("left", "right", "above", "below"):
+        relation = f"directly_{relation}"  # "what lies left of the car" means the next thing there
     return Reading(noun=" ".join(words), look=look, extreme=extreme, relation=relation, anchor=anchor)
 
 

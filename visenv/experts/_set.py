@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -139,12 +140,15 @@ def make_experts(spec: str | ExpertSet) -> ExpertSet:
         return spec
     if "=" not in spec.split(":", 1)[0]:
         return ExpertSet(_provide(spec))
-    experts = _provide("embedded")
-    for part in spec.split(","):
+    made = {"embedded": _provide("embedded")}
+    experts = dict(made["embedded"])
+    for part in re.split(rf",(?=(?:{'|'.join(ROLES)})=)", spec):
         role, equals, name = part.partition("=")
         if not equals or role not in ROLES:
             raise bad_value("experts", part, expected=f"ROLE=NAME with a role of {', '.join(ROLES)}")
-        provided = _provide(name)
+        if name not in made:  # one provider for several roles is made once
+            made[name] = _provide(name)
+        provided = made[name]
         if ROLES[role] not in provided:
             raise bad_value("experts", part, expected=f"an expert that can {ROLES[role]}; {name!r} cannot")
         experts[ROLES[role]] = provided[ROLES[role]]
