@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -102,8 +103,14 @@ def _tint(canvas: Pixels, contours: list[np.ndarray], colour: tuple[int, int, in
     region = canvas[y:y2, x:x2]
     inside = np.zeros(region.shape[:2], np.uint8)
     cv2.drawContours(inside, contours, -1, 255, cv2.FILLED, offset=(-x, -y))
-    tinted = cv2.addWeighted(region, 1 - alpha, np.full_like(region, colour), alpha, 0)
-    cv2.copyTo(tinted, inside, region)
+    cv2.copyTo(cv2.LUT(region, _tint_table(colour, alpha)), inside, region)
+
+
+@lru_cache(maxsize=64)
+def _tint_table(colour: tuple[int, int, int], alpha: float) -> np.ndarray:
+    """What each value of each channel becomes under a tint, ``uint8 (1, 256, 3)``."""
+    values = np.arange(256)[:, None] * (1 - alpha) + np.array(colour) * alpha
+    return np.rint(values).astype(np.uint8)[None]
 
 
 def _tag(canvas: Pixels, text: str, x: int, y: int, colour: tuple[int, int, int], unit: int) -> None:
