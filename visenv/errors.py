@@ -13,14 +13,12 @@ __all__ = [
     "BadValueError",
     "ExpertError",
     "InfrastructureError",
-    "MissingExtraError",
     "PluginError",
     "TokenLimitError",
     "UnknownNameError",
     "UnsuitedError",
     "VisenvError",
     "bad_value",
-    "missing_extra",
     "short",
     "unknown_name",
 ]
@@ -39,10 +37,6 @@ class UnknownNameError(VisenvError, KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])
-
-
-class MissingExtraError(VisenvError, ImportError):
-    """Something needs a package of an extra that is not installed."""
 
 
 class PluginError(VisenvError):
@@ -102,10 +96,3 @@ def unknown_name(kind: str, name: object, known: Iterable[str], *, remedy: str) 
 def bad_value(name: str, value: object, *, expected: str, remedy: str = "") -> BadValueError:
     """Word the error for a value of the wrong form."""
     return BadValueError(f"`{name}` is {short(value)}. Expected {expected}.{' ' + remedy if remedy else ''}")
-
-
-def missing_extra(what: str, extra: str) -> MissingExtraError:
-    """Word the error for a package that an extra would have installed."""
-    return MissingExtraError(
-        f'{what} needs a package that is not installed. Install it with `pip install "visenv[{extra}]"`.'
-    )

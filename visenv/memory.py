@@ -87,11 +87,6 @@ class VisualMemory:
         self._visible = self.policy.select(self.shown)
 
     @property
-    def visible_places(self) -> list[Shown]:
-        """Which showings are visible, oldest first."""
-        return list(self._visible)
-
-    @property
     def visible(self) -> list[str]:
         """Names of the visible images, in the order in which they were shown."""
         return [self.shown[turn][place] for turn, place in self._visible]

@@ -103,21 +103,6 @@ def test_limits(family: type[EmojiTask]) -> None:
             task.sample(*call)
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.name)
-def test_docstring_sections(family: type[EmojiTask]) -> None:
-    text = family.__doc__ or ""
-    for section in (
-        "Description",
-        "Rewards",
-        "Starting State",
-        "Arguments",
-        "Metrics",
-        "References",
-        "Version History",
-    ):
-        assert f"## {section}" in text
-
-
 def test_masks_of_one_scene_do_not_overlap() -> None:
     draft = EmojiReason()._drafted("train", 3, 1)
     total = np.zeros(draft.target.size_hw, int)
