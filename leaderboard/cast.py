@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,8 +21,9 @@ from visenv.specs import parse_spec
 from visenv.task import Sample, Task
 from visenv.tools import Toolset
 
-from .records import AgentInfo, RunInfo, TaskInfo, redact
-from .sampling import num_asked
+from .records import AgentInfo, RunInfo, TaskInfo
+from .redaction import redact
+from .sampling import indices_of, num_asked
 
 __all__ = ["Cast", "Grant", "RunSettings"]
 
@@ -31,6 +33,8 @@ PRIVILEGED = {
 }
 """The two agents that may know the truth, by plugin name and by the code behind it."""
 
+COMPUTING = ("numpy", "opencv-python-headless", "pillow", "pycocotools", "scipy")
+"""Distributions whose version may change pixels or scores."""
 SAMPLES_KEPT = 16
 
 
@@ -51,11 +55,14 @@ class RunSettings:
     grammar: str = "hermes"
     limit: int | None = None
     """How many samples of each task, drawn by ``seed``; ``None`` is all."""
+    samples: Sequence[str] | None = None
+    """Chosen samples instead, by id ``Task/split/level/index`` or by index in every task."""
     seed: int = 0
     max_turns: int | None = None
     """``None`` is each task's own."""
     keep_images: int = 8
-    """For how many samples of each task the pictures of every agent are stored."""
+    """For how many samples of each task every picture of every agent is stored; of files on disk the originals always
+    are, as links."""
 
     def __post_init__(self) -> None:
         for name, least in (("limit", 1), ("max_turns", 1), ("seed", 0), ("keep_images", 0)):
@@ -65,6 +72,8 @@ class RunSettings:
         for name in ("agents", "tasks"):
             if not getattr(self, name):
                 raise bad_value(name, list(getattr(self, name)), expected="at least one name")
+        if self.samples is not None and (self.limit is not None or not self.samples):
+            raise bad_value("samples", self.samples, expected="at least one sample, and no limit beside it")
 
 
 class Grant:
@@ -142,11 +151,11 @@ class Cast:
         """What ``run.json`` says."""
         s = self.settings
         return RunInfo(
-            visenv=visenv.__version__, agents=tuple(self.agent_infos), tasks=tuple(self.task_infos),
+            versions=self._versions(), agents=tuple(self.agent_infos), tasks=tuple(self.task_infos),
             toolset=self.toolset.name, memory=s.memory.lower(), reward=s.reward.lower(), grammar=s.grammar.lower(),
             experts=redact(_canonical(s.experts)) if isinstance(s.experts, str) else "(given as an object)",
             expert_identities={str(c): i for c, i in self.experts.identities().items()},
-            limit=s.limit, seed=s.seed, max_turns=s.max_turns, keep_images=s.keep_images,
+            limit=s.limit, samples=None if s.samples is None else tuple(s.samples), seed=s.seed, max_turns=s.max_turns, keep_images=s.keep_images,
         )  # fmt: skip
 
     def sample(self, task: str, split: str, level: int, index: int) -> Sample:
@@ -198,10 +207,27 @@ class Cast:
         split = next((name for name in task.splits if name.lower() == s.split.lower()), s.split)
         level = task.levels[0] if s.level is None else s.level
         size = task.num_samples(split, level)
-        return TaskInfo(
-            name=task.name, version=task.version, split=split, level=level,
-            num_samples=num_asked(size, s.limit, where=f"{task.name}, split {split!r}"),
-        )  # fmt: skip
+        if s.samples is None:
+            number = num_asked(size, s.limit, where=f"{task.name}, split {split!r}")
+        else:
+            number = len(indices_of(task.name, split, level, size=size, samples=s.samples, limit=None, seed=s.seed))
+        return TaskInfo(name=task.name, version=task.version, split=split, level=level, num_samples=number)
+
+    def _versions(self) -> dict[str, str]:
+        """Return the version of what computes pixels and scores, and of the packages whose plugins are in use."""
+        named = [("agents", a) for a in self.settings.agents if isinstance(a, str)]
+        named += [("tasks", t) for t in self.settings.tasks if isinstance(t, str)]
+        if isinstance(self.settings.toolset, str):
+            named.append(("toolsets", self.settings.toolset))
+        if isinstance(self.settings.experts, str):
+            named += [("experts", name) for name in _expert_names(self.settings.experts)]
+        found = {"visenv": visenv.__version__}
+        found |= {name: importlib.metadata.version(name) for name in COMPUTING}
+        for group, name in named:
+            dist = plugins.find(group, name.partition(":")[0].strip()).entry_point.dist
+            if dist is not None:
+                found[dist.name] = dist.version
+        return dict(sorted(found.items()))
 
 
 def _canonical(experts: str) -> str:
@@ -210,6 +236,12 @@ def _canonical(experts: str) -> str:
         return _registered(experts)
     parts = [part.partition("=") for part in experts.split(",")]
     return ",".join(f"{role}={_registered(spec)}" for role, _, spec in parts)
+
+
+def _expert_names(experts: str) -> list[str]:
+    if "=" not in experts.split(":", 1)[0]:
+        return [experts.partition(":")[0]]
+    return [part.partition("=")[2].partition(":")[0] for part in experts.split(",")]
 
 
 def _registered(spec: str) -> str:

@@ -19,7 +19,8 @@ from .cast import RunSettings
 from .listing import catalogue
 from .playing import env_to_task, play_by_hand
 from .progress import ProgressReporter
-from .records import latest, read_records, redact
+from .redaction import redact
+from .rundir import latest, read_records
 from .runner import run_bench
 from .strips import write_strips
 from .table import print_table

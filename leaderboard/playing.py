@@ -18,7 +18,7 @@ from visenv.images import Image
 from visenv.strict_json import StrictJSONError, loads
 from visenv.tools import Tool, ToolCall, Toolset
 
-from .records import write_bytes
+from .rundir import write_bytes
 
 __all__ = ["describe_tools", "env_to_task", "play_by_hand", "read_call"]
 

@@ -1,57 +1,79 @@
-"""What a run directory holds: ``run.json``, ``episodes.jsonl``, ``images/`` and ``summary.json``.
+"""What a run directory says: the settings in ``run.json``, and one record per finished episode in ``episodes.jsonl``.
 
-One record per finished episode is appended, flushed and synced before the next one is counted, so a crash loses at most
-the episodes that were being played. When an episode is played again after a failure of ours, the later record counts.
+Records are plain data. A score can be computed again from the submitted answer, the costs from the transcript, and every
+picture that the agent saw can be drawn again from the objects and the geometry of the images.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import re
-from collections.abc import Iterable, Iterator
 from dataclasses import field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
 
-from visenv.errors import BadValueError, VisenvError, bad_value, short
-from visenv.images import Image
-
-try:
-    import fcntl
-except ImportError:  # pragma: no cover - Windows has no advisory locks of this kind
-    fcntl = None  # type: ignore[assignment]
+from visenv.errors import BadValueError, short
 
 __all__ = [
     "AgentInfo",
     "Costs",
-    "EpisodeLog",
     "EpisodeRecord",
-    "ImageFiles",
+    "ImageRecord",
     "Key",
+    "ObjectRecord",
     "RunInfo",
     "TaskInfo",
     "TurnRecord",
-    "latest",
-    "read_records",
-    "redact",
-    "write_json",
+    "plain",
 ]
 
+FORMAT: Literal[2] = 2
+"""Of ``run.json`` and the records; a run of another format is neither continued nor read."""
 STRICT = ConfigDict(extra="forbid")
-SECRET = re.compile(
-    r"(?i)\b(?!(?:max|min|num|stop)_?\w*tokens?\b)([\w-]*(?:api[_-]?key|secret|token(?!s\b)|passw(?:or)?d|\bkey\b|\bauth)[\w-]*)"
-    r"=(?:Bearer\s+)?[^,\s'\"]+"
-)
-"""Options whose values are secrets, by name; ``max_tokens`` and its like are not."""
-
 Key = tuple[str, str, str, int, int]
 """Agent, task, split, level and index: what makes an episode of a run."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class ImageRecord:
+    """One image of an episode: an original, or a view that a tool made of one."""
+
+    hash: str
+    """Of its content; the name of its file in ``images/`` when ``file`` is set."""
+    size_wh: tuple[int, int]
+    source: str
+    """Name of the original it comes from; itself for an original."""
+    to_source: tuple[float, float, float, float, float, float]
+    """The 2x3 affine map of its pixels (edges) to those of the source, row by row."""
+    origin: str
+    """How it was made, in a few words."""
+    parent: str
+    """The image it was made from; empty for an original."""
+    overlay: bool
+    """A picture of results: its parent with the objects drawn in."""
+    file: str | None
+    """Its file in ``images/``; ``None`` when it was not stored and must be made again."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class ObjectRecord:
+    """One object as it was at some time, in pixels of a source image."""
+
+    id: int
+    image: str
+    """Name of the source image."""
+    label: str
+    score: float
+    box_xyxy: tuple[float, float, float, float]
+    """Half-open."""
+    mask: dict[str, Any] | None
+    """COCO RLE, ``{"size": [height, width], "counts": text}``."""
+    points: tuple[tuple[float, float, bool], ...]
+    """Clicks so far, ``x, y, positive``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
@@ -68,6 +90,10 @@ class TurnRecord:
     """What the agent was told."""
     shown: tuple[str, ...]
     """Names of the images put before the agent."""
+    visible: tuple[str, ...]
+    """Names of all images in view after the turn; the others are in the archive."""
+    objects: tuple[int, ...]
+    """The objects after the turn, as places in the record's ``objects``."""
     reward: float
     terms: dict[str, float]
     """The reward's parts."""
@@ -91,7 +117,7 @@ class Costs:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class EpisodeRecord:
-    """One finished episode. Two records are equal when all but ``timing`` is."""
+    """One finished episode. Two records are equal when all but ``attempts`` and ``measured`` is."""
 
     agent: str
     task: str
@@ -124,10 +150,14 @@ class EpisodeRecord:
     reward: float
     """Summed over the turns."""
     transcript: tuple[TurnRecord, ...]
-    images: dict[str, str]
-    """Content hash by name, of the pictures that were stored."""
-    timing: dict[str, float] = field(compare=False)
-    """Wall-clock seconds: the only content that differs from run to run."""
+    objects: tuple[ObjectRecord, ...]
+    """Every state of every object, each once; the turns say which held when."""
+    images: dict[str, ImageRecord]
+    """Every image by name, originals first."""
+    attempts: int = field(compare=False)
+    """How often it was played before it was recorded: failures of ours are tried again."""
+    measured: dict[str, float] = field(compare=False)
+    """``seconds`` (wall clock) and ``peak_memory_mib`` (of the process so far): they differ from run to run."""
 
     @property
     def key(self) -> Key:
@@ -136,7 +166,7 @@ class EpisodeRecord:
 
     def to_json(self) -> str:
         """Return the record as one line; any text of an agent, half surrogates included, survives it."""
-        return json.dumps(dataclasses.asdict(self), ensure_ascii=True, allow_nan=False)
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, line: str) -> EpisodeRecord:
@@ -182,8 +212,8 @@ class TaskInfo:
 class RunInfo:
     """``run.json``: everything that is needed to run it again. A run is continued only with an equal one."""
 
-    visenv: str
-    """Version of the package."""
+    versions: dict[str, str]
+    """Version by distribution: visenv, what computes pixels and scores, and the packages of the plugins in use."""
     agents: tuple[AgentInfo, ...]
     tasks: tuple[TaskInfo, ...]
     toolset: str
@@ -195,12 +225,14 @@ class RunInfo:
     expert_identities: dict[str, str]
     """Name, version and weights by capability."""
     limit: int | None
+    samples: tuple[str, ...] | None
+    """Chosen samples, by id or index; ``None``: ``limit`` of them, drawn by ``seed``."""
     seed: int
     max_turns: int | None
     """``None``: each task's own."""
     keep_images: int
-    """For how many samples of each task the pictures of every agent are stored."""
-    format: int = 1
+    """For how many samples of each task every picture of every agent is stored."""
+    format: Literal[2] = FORMAT
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of ``run.json``."""
@@ -237,132 +269,6 @@ class RunInfo:
         return found
 
 
-class EpisodeLog:
-    """Appends records to ``episodes.jsonl``, each safe on disk before :meth:`append` returns.
-
-    Opening drops a torn last line, as a crash leaves it, and refuses a directory that another run is writing to.
-    """
-
-    def __init__(self, run: Path) -> None:
-        self.path = run / "episodes.jsonl"
-        self._file: IO[bytes] = self.path.open("a+b", buffering=0)
-        if fcntl is not None:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                self._file.close()
-                raise VisenvError(
-                    f"Another visenv process is writing to {str(run)!r}. Expected one run per directory. "
-                    "Wait for it, or use another directory."
-                ) from None
-        self._drop_torn_line()
-
-    def append(self, record: EpisodeRecord) -> None:
-        """Write one record and sync it."""
-        line = record.to_json().encode("ascii") + b"\n"
-        while line:
-            line = line[self._file.write(line) :]
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Close the file and give up the lock."""
-        self._file.close()
-
-    def __enter__(self) -> EpisodeLog:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _drop_torn_line(self) -> None:
-        size = self._file.seek(0, os.SEEK_END)
-        end = size
-        while end:  # look back for the last line end, a block at a time
-            start = max(0, end - 65536)
-            self._file.seek(start)
-            found = self._file.read(end - start).rfind(b"\n")
-            if found >= 0:
-                end = start + found + 1
-                break
-            end = start
-        if end != size:
-            self._file.truncate(end)
-            os.fsync(self._file.fileno())
-
-
-class ImageFiles:
-    """Pictures as ``<hash>.png`` in one folder, each content written once and atomically."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def path(self, content_hash: str) -> Path:
-        """Where the picture of this hash lies.
-
-        Raises:
-            BadValueError: Not a hash; it never leads out of the folder.
-        """
-        if not re.fullmatch(r"[0-9a-f]{64}", content_hash):
-            raise bad_value("content_hash", content_hash, expected="64 hexadecimal digits")
-        return self.folder / f"{content_hash}.png"
-
-    def put(self, image: Image) -> str:
-        """Store a picture and return its hash."""
-        path = self.path(image.hash)
-        if not path.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, image.to_png())
-        return image.hash
-
-
-def read_records(run: Path) -> list[EpisodeRecord]:
-    """Read every record of a run directory, in the order of writing; a torn last line is left out.
-
-    Raises:
-        BadValueError: A line is not a record.
-    """
-    path = run / "episodes.jsonl"
-    if not path.exists():
-        return []
-    return list(_records(path))
-
-
-def _records(path: Path) -> Iterator[EpisodeRecord]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                yield EpisodeRecord.from_json(line.decode("utf-8"))
-            except ValueError as error:  # BadValueError and UnicodeDecodeError
-                raise BadValueError(f"{path}, line {number}: {error}") from error
-
-
-def latest(records: Iterable[EpisodeRecord]) -> dict[Key, EpisodeRecord]:
-    """Return the last record of each episode that was not a failure, or its last failure."""
-    kept: dict[Key, EpisodeRecord] = {}
-    for record in records:
-        known = kept.get(record.key)
-        if known is None or known.failed or not record.failed:
-            kept[record.key] = record
-    return kept
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file atomically, readable by people."""
-    write_bytes(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode("ascii"))
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that it is there in full or not at all, whatever happens meanwhile."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
 def plain(value: Any) -> Any:
     """Return a value as JSON gives it back: dicts with text keys, lists, and Python's own numbers."""
     if isinstance(value, dict):
@@ -376,17 +282,6 @@ def plain(value: Any) -> Any:
     return value
 
 
-def redact(text: str) -> str:
-    """Return a spec or a command without the values of options that are secrets.
-
-    Example:
-        >>> redact("zero-shot:model=a,api_key=abc,max_tokens=9")
-        'zero-shot:model=a,api_key=***,max_tokens=9'
-    """
-    text = re.sub(r"(?i)(\w+://)[^/@\s]+:[^/@\s]+@", r"\1***@", text)
-    return SECRET.sub(r"\1=***", text)
-
-
 def _brief(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(_brief, value))
@@ -396,4 +291,4 @@ def _brief(value: Any) -> str:
         return f"{value.name} {value.version} {value.split} level {value.level} ({value.num_samples} samples)"
     if isinstance(value, dict):
         return ", ".join(f"{k} {v}" for k, v in value.items()) or "none"
-    return str(value)
+    return "none" if value is None else str(value)

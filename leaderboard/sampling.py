@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
 
 from visenv.errors import bad_value
 
-__all__ = ["STREAM", "choose_indices", "num_asked", "player_seed"]
+__all__ = ["STREAM", "choose_indices", "indices_of", "num_asked", "player_seed"]
 
 STREAM = 100_000
 """A split without end is drawn from its first samples, this many."""
@@ -49,6 +50,44 @@ def choose_indices(size: int | None, limit: int | None, *, seed: int, where: str
     while len(chosen) < number:
         chosen[_hash64(seed, where, counter) % stop] = None
         counter += 1
+    return list(chosen)
+
+
+def indices_of(
+    task: str, split: str, level: int, *, size: int | None, samples: Sequence[str] | None, limit: int | None, seed: int
+) -> list[int]:
+    """Return which samples of a split a run asks, in order.
+
+    Args:
+        task: Its name.
+        split: Of the task.
+        level: Of the task.
+        size: Samples in the split; ``None`` for no end.
+        samples: Chosen ones, as ids ``Task/split/level/index``, of which those of this task count, or as bare indices,
+            which hold for every task; ``None`` draws ``limit`` of them.
+        limit: How many to draw; ``None`` for all.
+        seed: Of the draw.
+
+    Raises:
+        BadValueError: An index outside the split, or no id at all.
+
+    Example:
+        >>> indices_of("EmojiRef", "val", 1, size=500, samples=["7", "EmojiRef/val/1/3"], limit=None, seed=0)
+        [7, 3]
+    """
+    where = f"{task}/{split}/{level}"
+    if samples is None:
+        return choose_indices(size, limit, seed=seed, where=where)
+    chosen: dict[int, None] = {}
+    for sample in samples:
+        home, _, number = sample.rpartition("/")
+        if not (number.isascii() and number.isdigit()):
+            raise bad_value("sample", sample, expected=f"an index such as 7, or an id such as {where}/7")
+        if home and home.lower() != where.lower():
+            continue
+        if size is not None and int(number) >= size:
+            raise bad_value("sample", sample, expected=f"an index below {size}, the size of {where}")
+        chosen[int(number)] = None
     return list(chosen)
 
 

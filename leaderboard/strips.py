@@ -27,7 +27,8 @@ from visenv.images import Image, Pixels, load_image
 from visenv.masks import Mask, union_masks
 from visenv.task import Sample, Task
 
-from .records import EpisodeRecord, ImageFiles, Key, RunInfo, TurnRecord, latest, read_records, write_bytes
+from .records import EpisodeRecord, Key, RunInfo, TurnRecord
+from .rundir import ImageFiles, latest, read_records, write_bytes
 
 __all__ = ["write_strips"]
 
@@ -98,7 +99,7 @@ def write_strips(run: Path, *, tasks: Mapping[str, Task] | None = None) -> Path 
     """
     info = RunInfo.read(run)
     records = latest(read_records(run))
-    stored = {key: r for key, r in records.items() if r.images}
+    stored = {key: r for key, r in records.items() if any(i.file for i in r.images.values())}
     if not stored:
         return None
     page = _Page(run, info, tasks or {})
@@ -156,16 +157,17 @@ class _Page:
         return sample if sample.target.fingerprint == record.target else None
 
     def _strip(self, record: EpisodeRecord, sample: Sample | None, *, privileged: bool) -> Strip:
-        sources = [name for name in record.images if name.startswith("img_") and name[4:].isdigit()]
+        files = {name: i.file for name, i in record.images.items() if i.file is not None}
+        sources = [name for name in files if record.images[name].source == name]
         newest = sources[0] if sources else None
-        first = self._mosaic([record.images[name] for name in sources])
+        first = self._mosaic([files[name] for name in sources])
         cards = [Card(heading="start", detail="", text=_start_text(len(sources)), picture=first)]
         last: Picture | None = first
         for number, turn in enumerate(record.transcript, 1):
-            shown = [name for name in turn.shown if name in record.images]
+            shown = [name for name in turn.shown if name in files]
             if shown and shown[-1] != newest:
                 newest = shown[-1]
-                last = self._from_file(record.images[newest])
+                last = self._from_file(files[newest])
             heading, detail = _call_words(turn)
             cards.append(
                 Card(

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from visenv.task import Profile
 
-from .records import AgentInfo, EpisodeRecord, RunInfo, TaskInfo, latest, plain
+from .records import AgentInfo, EpisodeRecord, RunInfo, TaskInfo, plain
+from .rundir import latest
 from .statistics import clustered_mean
 
-__all__ = ["Summary", "SummaryRow", "summarise"]
+__all__ = ["Summary", "SummaryRow", "digest_of", "summarise"]
 
 STRICT = ConfigDict(extra="forbid")
 
@@ -62,8 +66,11 @@ class SummaryRow:
     reward: float | None
     privileged: bool
     """The agent knew the truth: not ranked."""
-    timing: dict[str, float]
-    """Mean wall-clock seconds of an episode among its neighbours; differs from run to run."""
+    attempts: float | None
+    """Mean number of tries of an episode; above 1 when failures of ours were tried again. Differs from run to run."""
+    measured: dict[str, float]
+    """Mean ``seconds`` of an episode among its neighbours and the largest ``peak_memory_mib`` of a process; they differ
+    from run to run."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
@@ -73,20 +80,25 @@ class Summary:
     rows: tuple[SummaryRow, ...]
     complete: bool
     """Whether every episode asked has a score."""
-    format: int = 1
+    records_sha256: str
+    """Of the file of records that the rows were computed from."""
+    format: Literal[2] = 2
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of ``summary.json``."""
         return dict(plain(dataclasses.asdict(self)))
 
 
-def summarise(info: RunInfo, records: Iterable[EpisodeRecord], profiles: Mapping[str, Profile]) -> Summary:
+def summarise(
+    info: RunInfo, records: Iterable[EpisodeRecord], profiles: Mapping[str, Profile], *, digest: str
+) -> Summary:
     """Compute a run's rows, task by task, agents in the order of the run.
 
     Args:
         info: What was asked.
         records: In any order; of an episode's several records the latest that did not fail counts.
         profiles: The profile of each task.
+        digest: Of the file of records, from :func:`digest_of`.
     """
     by_row: dict[tuple[str, str], list[EpisodeRecord]] = {}
     for key, record in sorted(latest(records).items()):
@@ -96,14 +108,23 @@ def summarise(info: RunInfo, records: Iterable[EpisodeRecord], profiles: Mapping
         for task in info.tasks
         for agent in info.agents
     )
-    return Summary(rows=rows, complete=all(row.n == row.of for row in rows))
+    return Summary(rows=rows, complete=all(row.n == row.of for row in rows), records_sha256=digest)
+
+
+def digest_of(run: Path) -> str:
+    """Return the hex SHA-256 of a run directory's records, a torn last line left out."""
+    digest = hashlib.sha256()
+    with contextlib.suppress(FileNotFoundError), (run / "episodes.jsonl").open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                digest.update(line)
+    return digest.hexdigest()
 
 
 def _row(agent: AgentInfo, task: TaskInfo, records: Sequence[EpisodeRecord], profile: Profile) -> SummaryRow:
     scored = [r for r in records if not r.failed and r.row is not None]
     rows = [r.row for r in scored if r.row is not None]
     estimate = clustered_mean([profile.primary(row) for row in rows], [r.cluster for r in scored])
-    seconds = _mean([r.timing.get("seconds", 0.0) for r in scored])
     return SummaryRow(
         agent=agent.name, task=task.name, task_version=task.version, split=task.split, level=task.level,
         n=len(scored), of=task.num_samples,
@@ -118,7 +139,7 @@ def _row(agent: AgentInfo, task: TaskInfo, records: Sequence[EpisodeRecord], pro
         visual_tokens=_mean([r.costs.visual_tokens for r in scored]),
         max_visual_tokens=max((r.costs.max_visual_tokens for r in scored), default=None),
         reward=_mean([r.reward for r in scored]), privileged=agent.privileged,
-        timing={} if seconds is None else {"seconds": round(seconds, 4)},
+        attempts=_mean([r.attempts for r in scored]), measured=_measured(scored),
     )  # fmt: skip
 
 
@@ -127,6 +148,15 @@ def _metrics(profile: Profile, rows: Sequence[Mapping[str, Any]]) -> dict[str, f
         return {}
     found = plain(dict(profile.aggregate(rows)))
     return {name: value if value is not None and math.isfinite(value) else None for name, value in found.items()}
+
+
+def _measured(records: Sequence[EpisodeRecord]) -> dict[str, float]:
+    if not records:
+        return {}
+    return {
+        "seconds": round(_mean([r.measured.get("seconds", 0.0) for r in records]) or 0.0, 4),
+        "peak_memory_mib": max(r.measured.get("peak_memory_mib", 0.0) for r in records),
+    }
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -1,4 +1,8 @@
-"""Playing in several processes: each has its own agents and experts, and is fed one sample's episodes at a time."""
+"""Playing in several processes: each has its own agents and experts, and is fed one sample's episodes at a time.
+
+A process that dies (out of memory, a crash in native code) is replaced. What it was playing is played again, one episode
+at a time, so that the one that kills its process is found and recorded as failed.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import signal
 import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -19,25 +24,30 @@ import cv2
 from visenv.errors import VisenvError, bad_value
 
 from .cast import Cast, RunSettings
-from .records import EpisodeRecord, ImageFiles
-from .runner import Job, play_episodes
+from .job import Job
+from .lanes import Patience, play_episodes
+from .recording import failed_record
+from .records import EpisodeRecord, Key
+from .rundir import ImageFiles
 
 __all__ = ["play_in_workers"]
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+READY = "ready"
+"""What a process sends once its agents and experts are made."""
 
 
 def play_in_workers(
-    jobs: Sequence[Job], settings: RunSettings, *, workers: int, lanes: int, images: ImageFiles
+    jobs: Sequence[Job], cast: Cast, *, workers: int, lanes: int, images: ImageFiles, patience: Patience
 ) -> Iterator[EpisodeRecord]:
     """Play episodes in ``workers`` processes and give each one's record as it ends.
 
     Raises:
         BadValueError: The settings hold objects that cannot be sent to another process.
-        VisenvError: A process died; what it had not yet reported was not recorded.
+        VisenvError: A process died before it could begin; nothing more can be played.
     """
     try:
-        pickle.dumps(settings)
+        pickle.dumps(cast.settings)
     except Exception as error:  # whatever somebody's object raises when pickled
         raise bad_value(
             "workers", workers, expected=f"1 for objects that cannot be sent to a process ({error})",
@@ -45,17 +55,28 @@ def play_in_workers(
         ) from error  # fmt: skip
     groups = deque(list(group) for _, group in groupby(jobs, key=lambda j: j.place))
     workers = min(workers, len(groups))
-    window = max(1, min(lanes, -(-len(jobs) // (2 * workers))))
-    team = _start(workers, settings, lanes, images)
+    queue = _Queue(groups, window=max(1, min(lanes, -(-len(jobs) // (2 * workers)))))
+    arguments = (cast.settings, lanes, images, patience)
+    team: list[_Member] = []
     try:
+        team += [_Member(arguments) for _ in range(workers)]
         for member in team:
-            member.feed(groups, window)
+            queue.feed(member)
         while any(m.owed for m in team):
             by_pipe: dict[Any, _Member] = {m.pipe: m for m in team if m.owed}
             for pipe in wait(list(by_pipe)):
-                record = by_pipe[pipe].receive()
-                by_pipe[pipe].feed(groups, window)
-                yield record
+                member = by_pipe[pipe]
+                message = member.receive()
+                if isinstance(message, BaseException):
+                    raise message
+                if isinstance(message, _Death):
+                    lost = queue.take_back(member, patience)
+                    team[team.index(member)] = _Member(arguments)
+                    yield from (_given_up(job, cast, message) for job in lost)
+                for one in team:
+                    queue.feed(one)
+                if isinstance(message, EpisodeRecord):
+                    yield message
         for member in team:
             member.dismiss()
     finally:
@@ -63,34 +84,88 @@ def play_in_workers(
             member.end()
 
 
+class _Queue:
+    """What is still to be played, and who is given what."""
+
+    def __init__(self, groups: deque[list[Job]], *, window: int) -> None:
+        self._groups = groups
+        self._window = window
+        self._suspects: deque[Job] = deque()  # were in a process that died; each is played alone
+
+    def feed(self, member: _Member) -> None:
+        if member.alone and member.owed:
+            return
+        member.alone = False
+        if self._suspects and not member.owed:
+            member.alone = True
+            member.send([self._suspects.popleft()])
+            return
+        while self._groups and len(member.owed) < self._window:
+            member.send(self._groups.popleft())
+
+    def take_back(self, member: _Member, patience: Patience) -> list[Job]:
+        """Queue what a dead process owes; return what has been tried too often."""
+        tried = list(member.owed.values())
+        self._suspects += [replace(j, attempt=j.attempt + 1) for j in tried if j.attempt <= patience.retries]
+        return [job for job in tried if job.attempt > patience.retries]
+
+
+def _given_up(job: Job, cast: Cast, death: _Death) -> EpisodeRecord:
+    why = f"A worker process ended by itself ({death.how}) while it played this episode, {job.attempt} times."
+    return failed_record(job, cast.tasks[job.task], run_seed=cast.settings.seed, failure=why, seconds=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Death:
+    how: str
+
+
 class _Member:
-    """A process and how many records it owes."""
+    """A process and which records it owes."""
 
-    def __init__(self, process: Any, pipe: Connection) -> None:
-        self.process = process
-        self.pipe = pipe
-        self.owed = 0
+    def __init__(self, arguments: tuple[RunSettings, int, ImageFiles, Patience]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs, *arguments), daemon=True)
+        with _one_thread():
+            self.process.start()
+        theirs.close()
+        self.owed: dict[Key, Job] = {}
+        self.alone = False
+        """Whether it plays one episode only, which may kill it."""
+        self._ready = False
 
-    def feed(self, groups: deque[list[Job]], window: int) -> None:
-        while groups and self.owed < window:
-            group = groups.popleft()
-            with contextlib.suppress(OSError):  # a dead process is noticed, with its reason, on receiving
-                self.pipe.send(group)
-            self.owed += len(group)
+    def send(self, jobs: list[Job]) -> None:
+        with contextlib.suppress(OSError):  # a dead process is noticed, with its reason, on receiving
+            self.pipe.send(jobs)
+        self.owed |= {job.key: job for job in jobs}
 
-    def receive(self) -> EpisodeRecord:
+    def receive(self) -> EpisodeRecord | BaseException | _Death | None:
+        """Return the next record, why the process cannot go on, that it is dead, or ``None`` when it is only ready.
+
+        Raises:
+            VisenvError: It died before it was ready, so another one would too.
+        """
         try:
             message = self.pipe.recv()
         except (EOFError, OSError):
             self.process.join(5)
+            self.end()
+            how = f"exit code {self.process.exitcode}"
+            if self._ready:
+                return _Death(how)
             raise VisenvError(
-                f"A worker process ended by itself (exit code {self.process.exitcode}), perhaps for want of memory. "
-                "Expected it to live as long as the run. Everything recorded is safe; continue with fewer --workers."
+                f"A worker process ended by itself before it could begin ({how}), perhaps for want of memory. Expected "
+                "it to live as long as the run. Everything recorded is safe; continue with fewer --workers."
             ) from None
         if isinstance(message, BaseException):
-            raise message
-        self.owed -= 1
-        return EpisodeRecord.from_json(message)
+            return message
+        if message == READY:
+            self._ready = True
+            return None
+        record = EpisodeRecord.from_json(message)
+        del self.owed[record.key]
+        return record
 
     def dismiss(self) -> None:
         with contextlib.suppress(OSError):
@@ -107,25 +182,19 @@ class _Member:
         self.pipe.close()
 
 
-def _start(number: int, settings: RunSettings, lanes: int, images: ImageFiles) -> list[_Member]:
-    context = multiprocessing.get_context("spawn")
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let processes that start meanwhile have one thread each in their numeric libraries, which read this as they load."""
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))  # read by the libraries of the new processes as they load
-    team = []
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     try:
-        for _ in range(number):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(theirs, settings, lanes, images), daemon=True)
-            process.start()
-            theirs.close()
-            team.append(_Member(process, ours))
+        yield
     finally:
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-    return team
 
 
 class _Piped:
@@ -146,17 +215,18 @@ class _Piped:
         return [self._jobs.popleft() for _ in range(min(number, len(self._jobs)))]
 
 
-def _work(pipe: Connection, settings: RunSettings, lanes: int, images: ImageFiles) -> None:
+def _work(pipe: Connection, settings: RunSettings, lanes: int, images: ImageFiles, patience: Patience) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     cv2.setNumThreads(1)
     try:
         cast = Cast(settings, threads=1)
-        for record in play_episodes(_Piped(pipe), cast, lanes=lanes, images=images):
+        pipe.send(READY)
+        for record in play_episodes(_Piped(pipe), cast, lanes=lanes, images=images, patience=patience):
             pipe.send(record.to_json())
         cast.close()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the parent is gone; nobody is left to report to
     except Exception as error:  # the boundary between processes: the parent raises it
-        if not isinstance(error, VisenvError):
+        if not isinstance(error, (VisenvError, OSError)):
             error = VisenvError(f"A worker process failed: {type(error).__name__}: {error}\n{traceback.format_exc()}")
         pipe.send(error)

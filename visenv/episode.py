@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,10 @@ class Turn:
     """What the agent was told."""
     shown: tuple[str, ...]
     """Names of the images put before the agent."""
+    visible: tuple[str, ...]
+    """Names of all images in view after the turn."""
+    objects: tuple[DetectedObject, ...]
+    """The objects after the turn."""
     reward: float
     terms: Mapping[str, float]
     visual_tokens: int
@@ -216,7 +221,9 @@ class Episode:
             self._feedback = f"Error ({mistake.code}): {mistake}"
             self._invalid += 1
         except InfrastructureError as failure:
-            return self._fail(str(failure))
+            self._fail(str(failure))
+            self._note(reply=reply, call=call, visual_tokens=tokens)
+            return self._outcome(0.0, {}, None, failed=True)
         else:
             self._tools_used += self.answer is None
         if error is None and self.answer is not None:
@@ -232,19 +239,7 @@ class Episode:
             left = self.rules.max_turns - len(self.turns) - 1
             if left <= 2:
                 self._feedback += f"\n{left} turn{'s' if left != 1 else ''} left; submit in time."
-        self.turns.append(
-            Turn(
-                number=len(self.turns) + 1,
-                reply=reply,
-                call=call,
-                error=error,
-                feedback=self._feedback,
-                shown=shown,
-                reward=reward,
-                terms=terms,
-                visual_tokens=tokens,
-            )
-        )
+        self._note(reply=reply, call=call, error=error, shown=shown, reward=reward, terms=terms, visual_tokens=tokens)
         return self._outcome(reward, terms, error)
 
     def stop(self, reason: EndReason) -> None:
@@ -325,12 +320,24 @@ class Episode:
         if reason is not EndReason.SUBMITTED:
             self._feedback += f"\nThe episode is over: {reason.value}."
 
-    def _fail(self, why: str) -> StepOutcome:
+    def _note(
+        self, *, reply: str | None, call: ToolCall | None, visual_tokens: int, error: str | None = None,
+        shown: tuple[str, ...] = (), reward: float = 0.0, terms: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
+        """Append the turn to the transcript, with what is in view and in the table now."""
+        self.turns.append(
+            Turn(
+                number=len(self.turns) + 1, reply=reply, call=call, error=error, feedback=self._feedback, shown=shown,
+                visible=tuple(self.memory.visible), objects=self.objects, reward=reward, terms=terms,
+                visual_tokens=visual_tokens,
+            )
+        )  # fmt: skip
+
+    def _fail(self, why: str) -> None:
         self.reason = EndReason.INFRASTRUCTURE_ERROR
         self.failure = why
         self.answer = self.row = self.score = None
         self._feedback = "The episode is over: infrastructure_error."
-        return self._outcome(0.0, {}, None, failed=True)
 
     def _reward(self, *, valid: bool, well_formed: bool) -> tuple[float, dict[str, float]]:
         gain = 0.0

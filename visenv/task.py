@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from .answers import Answer, AnswerKind, Target
@@ -48,6 +49,8 @@ class Sample:
     target: Target
     cluster: str
     """Samples of one cluster (one picture, say) are not independent of each other."""
+    files: tuple[Path | None, ...] = ()
+    """The file each image was read from, as it is; empty or ``None`` for an image that was made."""
     meta: Mapping[str, Any] = field(default_factory=dict)
     """How the sample was made, for analysis; never shown to an agent."""
 

@@ -8,14 +8,15 @@ import pytest
 from visenv.agents.oracle import Oracle
 from visenv.leaderboard import run_bench
 from visenv.leaderboard.cast import Cast
-from visenv.leaderboard.runner import _Lane, plan
+from visenv.leaderboard.lanes import _Lane
+from visenv.leaderboard.runner import jobs_of
 
 from visenv import plugins
 from visenv.errors import UnsuitedError, VisenvError
 
 
 def granted(cast, agent):
-    job = next(j for j in plan(cast) if j.agent == agent)
+    job = next(j for j in jobs_of(cast) if j.agent == agent)
     return cast.grant(agent, _Lane(job, cast).episode)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from visenv.leaderboard import run_bench
+from visenv.leaderboard import Patience, plan_bench, run_bench
 from visenv.leaderboard.cast import Cast
-from visenv.leaderboard.runner import plan
+from visenv.leaderboard.runner import jobs_of
 from visenv.leaderboard.sampling import choose_indices, player_seed
 
 from visenv.errors import BadValueError, InfrastructureError, UnknownNameError
@@ -15,7 +15,12 @@ from visenv.experts import ExpertSet
 
 FROZEN = [53, 497, 342, 428, 184]
 FROZEN_SEED = 5188145128394300320
+AT_ONCE = Patience(wait_s=0)
 AGENTS = ("blob-finder", "blob-guesser", "blob-hostile", "blob-crash")
+
+
+def stored(record):
+    return {name for name, image in record.images.items() if image.file}
 
 
 def by_name(summary, agent):
@@ -42,7 +47,7 @@ def test_the_same_records_whatever_the_workers_and_lanes(settings, records, tmp_
     plain = run_bench(settings(*AGENTS), tmp_path / "a")
     other = run_bench(settings(*AGENTS), tmp_path / "b", workers=workers, lanes=lanes)
     assert records(tmp_path / "a") == records(tmp_path / "b") and len(records(tmp_path / "a")) == 24
-    rows = [[{**r, "timing": None} for r in s.to_dict()["rows"]] for s in (plain, other)]
+    rows = [[{**r, "measured": None} for r in s.to_dict()["rows"]] for s in (plain, other)]
     assert rows[0] == rows[1]
     assert {p.name for p in (tmp_path / "a/images").iterdir()} == {p.name for p in (tmp_path / "b/images").iterdir()}
     assert (tmp_path / "a/run.json").read_bytes() == (tmp_path / "b/run.json").read_bytes()
@@ -67,7 +72,7 @@ def test_what_the_agent_breaks_is_the_agents(settings, records, tmp_path):
 def test_what_we_break_has_no_score_and_is_played_again(settings, records, tmp_path, monkeypatch):
     monkeypatch.setenv("BLOBS_DOWN", "1")
     run = tmp_path / "run"
-    summary = run_bench(settings(experts="flaky", limit=12), run)
+    summary = run_bench(settings(experts="flaky", limit=12), run, patience=AT_ONCE)
     row = by_name(summary, "blob-finder")
     assert row.failures > 0 and row.n + row.failures == 12 == row.of and not summary.complete
     assert row.primary == pytest.approx(0.84), "failures are not zeros"
@@ -77,11 +82,76 @@ def test_what_we_break_has_no_score_and_is_played_again(settings, records, tmp_p
             assert record.reason == "infrastructure_error" and "the detector is down" in record.failure
     monkeypatch.delenv("BLOBS_DOWN")
     lines = len((run / "episodes.jsonl").read_text().splitlines())
-    summary = run_bench(settings(experts="flaky", limit=12), run)
+    summary = run_bench(settings(experts="flaky", limit=12), run, patience=AT_ONCE)
     assert summary.complete and by_name(summary, "blob-finder").failures == 0
     assert len((run / "episodes.jsonl").read_text().splitlines()) == lines + row.failures, "only failures play again"
     run_bench(settings(experts="flaky", limit=12), tmp_path / "calm")
     assert records(run) == records(tmp_path / "calm")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_fails_for_a_moment_is_tried_again(settings, records, tmp_path, workers, monkeypatch, outside):
+    monkeypatch.setenv("PYTHONPATH", outside["PYTHONPATH"])
+    summary = run_bench(settings("blob-moody"), tmp_path / "run", workers=workers, patience=AT_ONCE)
+    assert summary.complete and summary.rows[0].attempts == 3 and summary.rows[0].failures == 0
+    assert {r.attempts for r in records(tmp_path / "run").values()} == {3}
+    assert len((tmp_path / "run/episodes.jsonl").read_text().splitlines()) == 6, "a try that failed leaves no record"
+    run_bench(settings(), tmp_path / "calm")
+    calm = {key[1:]: record.answer for key, record in records(tmp_path / "calm").items()}
+    assert {key[1:]: record.answer for key, record in records(tmp_path / "run").items()} == calm
+
+
+def test_patience_has_an_end(settings, records, tmp_path):
+    summary = run_bench(settings("blob-moody", limit=2), tmp_path / "run", patience=Patience(retries=1, wait_s=0))
+    assert summary.rows[0].failures == 2 and {r.attempts for r in records(tmp_path / "run").values()} == {2}
+    assert [Patience(wait_s=0.5).wait_after(n) for n in (1, 2, 3)] == [0.5, 2.0, 8.0]
+
+
+def test_a_turn_that_our_failure_ended_is_in_the_transcript(settings, records, tmp_path, monkeypatch):
+    monkeypatch.setenv("BLOBS_DOWN", "1")
+    run_bench(settings(experts="flaky", limit=12), tmp_path / "run", patience=Patience(retries=0))
+    failed = [r for r in records(tmp_path / "run").values() if r.failed]
+    assert failed
+    for record in failed:
+        (turn,) = record.transcript
+        assert turn.call["name"] == "detect" and turn.error is None and record.costs.turns == 1
+        assert "the detector is down" in record.failure and "infrastructure_error" in turn.feedback
+
+
+def test_a_plan_does_nothing(settings, tmp_path):
+    plan = plan_bench(settings(limit=4), tmp_path / "run")
+    assert len(plan.jobs) == len(plan.left) == 4 and not (tmp_path / "run").exists()
+    run_bench(settings(limit=4), tmp_path / "run")
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")}
+    plan = plan_bench(settings(limit=4), tmp_path / "run")
+    assert (len(plan.jobs), len(plan.left)) == (4, 0)
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")} == before
+    with pytest.raises(BadValueError, match="limit: 4 -> 5"):
+        plan_bench(settings(limit=5), tmp_path / "run")
+
+
+def test_chosen_samples(settings, records, tmp_path):
+    chosen = settings(limit=None, samples=("7", "Blobs/val/1/3", "Other/val/1/5", "Blobs/test/1/9", "7"))
+    summary = run_bench(chosen, tmp_path / "run")
+    assert summary.rows[0].of == 2 and {key[4] for key in records(tmp_path / "run")} == {3, 7}
+    with pytest.raises(BadValueError, match=r"samples: 7, .* -> none"):
+        run_bench(settings(limit=2), tmp_path / "run")
+    for wrong in ("40", "-1", "Blobs/val/1/x", "", "٣"):
+        with pytest.raises(BadValueError, match="sample"):
+            run_bench(settings(limit=None, samples=(wrong,)), tmp_path / "no")
+    with pytest.raises(BadValueError, match="samples"):
+        settings(limit=3, samples=("1",))
+
+
+def test_another_version_of_what_computes_is_another_setting(settings, tmp_path):
+    run_bench(settings(limit=2), tmp_path / "run")
+    path = tmp_path / "run/run.json"
+    content = json.loads(path.read_text())
+    assert {"visenv", "numpy", "opencv-python-headless", "board-fakes"} <= set(content["versions"])
+    content["versions"]["numpy"] = "1.0"
+    path.write_text(json.dumps(content))
+    with pytest.raises(BadValueError, match=r"versions: .*numpy 1\.0"):
+        run_bench(settings(limit=2), tmp_path / "run")
 
 
 def test_an_agent_may_say_that_the_failure_is_not_its_own(settings, records, tmp_path):
@@ -91,7 +161,7 @@ def test_an_agent_may_say_that_the_failure_is_not_its_own(settings, records, tmp
         def start(self, spec):
             raise InfrastructureError("the endpoint is down")
 
-    summary = run_bench(settings(Unplugged(), limit=2), tmp_path / "run")
+    summary = run_bench(settings(Unplugged(), limit=2), tmp_path / "run", patience=AT_ONCE)
     assert summary.rows[0].failures == 2 and summary.rows[0].primary is None and summary.rows[0].metrics == {}
 
 
@@ -115,7 +185,7 @@ def test_a_broken_task_breaks_only_its_episodes(settings, records, fakes, tmp_pa
     if broken == "nan":
         Odd.profile = replace(fakes.PROFILE, primary=lambda row: float("nan"))
     agents = ("blob-finder", "blob-crash")
-    summary = run_bench(settings(*agents, tasks=("Blobs", Odd()), limit=8), tmp_path / "run")
+    summary = run_bench(settings(*agents, tasks=("Blobs", Odd()), limit=8), tmp_path / "run", patience=AT_ONCE)
     good, odd = [r for r in summary.rows if r.agent == "blob-finder"]
     assert good.n == 8 and odd.failures > 0 and odd.n == (8 - odd.failures)
     assert all(r.failed == (r.score is None) for r in records(tmp_path / "run").values())
@@ -209,19 +279,19 @@ def test_turn_limit_and_memory_reach_the_episode(settings, records, tmp_path):
 
 def test_pictures_are_kept_for_the_first_samples_only(settings, records, tmp_path):
     run_bench(settings("blob-finder", "blob-guesser", keep_images=2), tmp_path / "run")
-    kept = {key[1:] for key, r in records(tmp_path / "run").items() if r.images}
-    assert len(kept) == 2 and sum(bool(r.images) for r in records(tmp_path / "run").values()) == 4
-    one = next(r for r in records(tmp_path / "run").values() if r.images and r.agent == "blob-finder")
-    assert {n for t in one.transcript for n in t.shown} | {"img_0"} == set(one.images)
+    kept = {key[1:] for key, r in records(tmp_path / "run").items() if stored(r)}
+    assert len(kept) == 2 and sum(bool(stored(r)) for r in records(tmp_path / "run").values()) == 4
+    one = next(r for r in records(tmp_path / "run").values() if stored(r) and r.agent == "blob-finder")
+    assert {n for t in one.transcript for n in t.shown} | {"img_0"} == stored(one)
 
 
 def test_samples_are_the_same_for_every_agent_and_grow_with_the_limit(settings):
-    jobs = plan(Cast(settings("blob-finder", "blob-guesser", limit=5)))
+    jobs = jobs_of(Cast(settings("blob-finder", "blob-guesser", limit=5)))
     assert [j.index for j in jobs if j.agent == "blob-finder"] == [j.index for j in jobs if j.agent == "blob-guesser"]
-    more = plan(Cast(settings(limit=9)))
+    more = jobs_of(Cast(settings(limit=9)))
     assert [j.index for j in more][:5] == [j.index for j in jobs if j.agent == "blob-finder"]
-    assert [j.index for j in plan(Cast(settings(limit=None)))] == list(range(40))
-    train = plan(Cast(settings(limit=50, split="TRAIN")))
+    assert [j.index for j in jobs_of(Cast(settings(limit=None)))] == list(range(40))
+    train = jobs_of(Cast(settings(limit=50, split="TRAIN")))
     assert len({j.index for j in train}) == 50 and all(0 <= j.index < 100_000 and j.split == "train" for j in train)
 
 

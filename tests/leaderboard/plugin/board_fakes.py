@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import time
 
 import numpy as np
 
 from visenv import Answer, AnswerKind, Image, Mask, Profile, Sample, Target
-from visenv.errors import bad_value, unknown_name
+from visenv.errors import InfrastructureError, bad_value, unknown_name
 from visenv.experts import Detections, Expert, Segmentation
 from visenv.masks import union_masks
 
@@ -84,6 +85,8 @@ class BlobExpert(Expert):
     capabilities = frozenset({"detect", "segment"})
 
     def __init__(self, sleep: float = 0.0) -> None:
+        if os.environ.get("BLOBS_FATAL") not in (None, str(os.getpid())):
+            os._exit(7)
         self.sleep = float(sleep)
 
     def run(self, requests):
@@ -179,6 +182,39 @@ class Hostile:
             ]
         )
         return _Player(lambda observation: next(said))
+
+
+class Killer(Finder):
+    """Kills its process in the episodes of some samples."""
+
+    name = "blob-killer"
+
+    def start(self, spec):
+        player = super().start(spec)
+        if spec.seed % 4 == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return player
+
+
+class Moody(Finder):
+    """Its endpoint is busy whenever an episode is tried for the first two times."""
+
+    name = "blob-moody"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tries: dict[int, int] = {}
+
+    def start(self, spec):
+        player = super().start(spec)
+        tries = self.tries[spec.seed] = self.tries.get(spec.seed, 0) + 1
+
+        def act(observation):
+            if tries < 3 and observation["turn"] == tries - 1:
+                raise InfrastructureError("the endpoint is busy, try later")
+            return player.act(observation)
+
+        return _Player(act)
 
 
 class Crasher:

@@ -1,0 +1,233 @@
+"""Episodes in flight: many at a time, their expert requests batched, each failure kept with whom it belongs to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from visenv.agent import Agent, EpisodeSpec, Player, act_all
+from visenv.drivers import ExpertWork, drive_all
+from visenv.episode import EndReason, Episode, Observation
+from visenv.errors import InfrastructureError, TokenLimitError, UnsuitedError
+
+from .cast import Cast
+from .job import Job
+from .recording import cut, failed_record, record_episode
+from .records import EpisodeRecord
+from .redaction import redact
+from .rundir import ImageFiles
+from .sampling import player_seed
+
+__all__ = ["JobSource", "Patience", "play_episodes"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Patience:
+    """How often an episode that failed for our reasons is played again before that is recorded."""
+
+    retries: int = 2
+    wait_s: float = 1.0
+    """Seconds before the first retry; four times as long before each further one. Other episodes go on meanwhile."""
+
+    def wait_after(self, attempt: int) -> float:
+        """Return the seconds to wait after a failed attempt, the first being 1."""
+        return float(self.wait_s * 4 ** (attempt - 1))
+
+
+class JobSource(Protocol):
+    """Where the lanes get their jobs."""
+
+    def take(self, number: int, *, idle: bool) -> Sequence[Job]:
+        """Return up to ``number`` jobs. None when ``idle`` (no episode is running) means that there are no more."""
+        ...
+
+
+def play_episodes(
+    jobs: Sequence[Job] | JobSource,
+    cast: Cast,
+    *,
+    lanes: int = 16,
+    images: ImageFiles | None = None,
+    patience: Patience = Patience(),
+) -> Iterator[EpisodeRecord]:
+    """Play episodes, ``lanes`` at a time, and give each one's record as it ends.
+
+    Args:
+        jobs: What to play.
+        cast: Who plays it.
+        lanes: Episodes in flight; their expert requests of one turn go out together.
+        images: Where pictures are stored; ``None`` stores none.
+        patience: With failures of ours.
+
+    Raises:
+        UnsuitedError: An agent cannot play its task with these tools.
+        OSError: A picture cannot be stored.
+    """
+    source: JobSource = _Listed(jobs) if isinstance(jobs, Sequence) else jobs
+    running: list[_Lane] = []
+    again: list[tuple[float, Job]] = []  # when, and what
+    while True:
+        room = lanes - len(running)
+        ready = [entry for entry in again if entry[0] <= time.monotonic()][:room]
+        again = [entry for entry in again if entry not in ready]
+        fresh = [job for _, job in ready]
+        if len(fresh) < room:
+            fresh += source.take(room - len(fresh), idle=not (running or fresh or again))
+        running += [_Lane(job, cast) for job in fresh]
+        if not running:
+            if not again:
+                return
+            time.sleep(min(0.2, max(0.0, min(when for when, _ in again) - time.monotonic())))
+            continue
+        _play_turn([lane for lane in running if not lane.ended], cast)
+        for lane in running:
+            if not lane.ended:
+                continue
+            record = lane.record(images)
+            if record.failed and lane.job.attempt <= patience.retries:
+                when = time.monotonic() + patience.wait_after(lane.job.attempt)
+                again.append((when, replace(lane.job, attempt=lane.job.attempt + 1)))
+            else:
+                yield record
+        running = [lane for lane in running if not lane.ended]
+
+
+class _Listed:
+    """Jobs known beforehand."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._jobs = list(reversed(jobs))
+
+    def take(self, number: int, *, idle: bool) -> Sequence[Job]:
+        return [self._jobs.pop() for _ in range(min(number, len(self._jobs)))]
+
+
+class _Lane:
+    """One episode in flight: the episode, its player, and what went wrong."""
+
+    def __init__(self, job: Job, cast: Cast) -> None:
+        self.job = job
+        self.task = cast.tasks[job.task]
+        self.failure: str | None = None
+        self.failed = False
+        self.episode: Episode | None = None
+        self.player: Player | None = None
+        self.started = time.perf_counter()
+        self.seed = 0
+        self.run_seed = cast.settings.seed
+        try:
+            sample = cast.sample(*job.place)
+            self.episode = Episode(sample, profile=self.task.profile, rules=cast.rules[job.task])
+        except Exception as error:  # a task's code or data: whatever is wrong is ours, and of this episode alone
+            self.fail(error)
+            return
+        self.seed = player_seed(self.run_seed, sample.id, job.agent)
+        spec = EpisodeSpec(
+            task=job.task, split=job.split, level=job.level, kind=sample.target.kind, toolset=self.episode.toolset,
+            max_turns=self.episode.rules.max_turns, seed=self.seed, privilege=cast.grant(job.agent, self.episode),
+        )  # fmt: skip
+        try:
+            self.player = cast.agents[job.agent].start(spec)
+        except UnsuitedError:
+            raise  # this agent cannot play this task with these tools: a mistake in the settings, not a score
+        except Exception as error:  # the boundary to agent code
+            self.blame_agent(error)
+
+    @property
+    def ended(self) -> bool:
+        return self.failed or self.episode is None or self.episode.ended
+
+    def fail(self, error: BaseException) -> None:
+        """End the episode as our failure."""
+        self.failed = True
+        self.failure = _words(error)
+        if self.episode is not None:
+            self.episode.fail(self.failure)
+
+    def blame_agent(self, error: BaseException) -> None:
+        """End the episode as the agent's error; one that an agent declares as infrastructure's is ours."""
+        if isinstance(error, InfrastructureError):
+            self.fail(error)
+            return
+        assert self.episode is not None
+        full = isinstance(error, TokenLimitError)
+        self.failure = None if full else _words(error)
+        try:
+            self.episode.stop(EndReason.TOKEN_LIMIT if full else EndReason.AGENT_ERROR)
+        except Exception as ours:  # a profile that cannot score "no answer" is a fault of ours
+            self.fail(ours)
+
+    def record(self, images: ImageFiles | None) -> EpisodeRecord:
+        """Return the record of the ended episode, its pictures stored."""
+        seconds = time.perf_counter() - self.started
+        if self.episode is not None and self.episode.reason is EndReason.INFRASTRUCTURE_ERROR:
+            self.failed, self.failure = True, self.failure or self.episode.failure
+        if self.episode is not None and self.failed == (self.episode.reason is EndReason.INFRASTRUCTURE_ERROR):
+            try:
+                return record_episode(
+                    self.episode, self.job, self.task, seed=self.seed, failure=self.failure, seconds=seconds,
+                    images=images,
+                )  # fmt: skip
+            except (TypeError, ValueError) as error:  # a row or reward that no JSON can hold: a fault of a task
+                self.failure = _words(error)
+        return failed_record(
+            self.job, self.task, run_seed=self.run_seed, failure=self.failure or "", seconds=seconds,
+            sample=self.episode.sample if self.episode else None,
+        )  # fmt: skip
+
+
+def _play_turn(lanes: Sequence[_Lane], cast: Cast) -> None:
+    by_agent: dict[str, list[_Lane]] = {}
+    for lane in lanes:
+        by_agent.setdefault(lane.job.agent, []).append(lane)
+    acting: list[tuple[_Lane, Any]] = []
+    for name, group in by_agent.items():
+        acting += _ask(cast.agents[name], group)
+    works = [_guarded(lane.episode.play(action)) for lane, action in acting if lane.episode is not None]
+    for (lane, _), outcome in zip(acting, drive_all(works, cast.experts), strict=True):
+        if isinstance(outcome, Exception):
+            lane.fail(outcome)
+
+
+def _ask(agent: Agent, lanes: list[_Lane]) -> list[tuple[_Lane, Any]]:
+    """Ask for actions; whoever raises is out. A batch that raises is asked one by one: whose fault is it?"""
+    observations: list[Observation] = []
+    for lane in lanes:
+        assert lane.episode is not None
+        observations.append(lane.episode.observe())
+    players = [lane.player for lane in lanes]
+    if len(lanes) > 1 and getattr(agent, "act_batch", None) is not None:
+        try:
+            actions = act_all(agent, players, observations)  # type: ignore[arg-type]  # a running lane has a player
+            return [(lane, _tame(action)) for lane, action in zip(lanes, actions, strict=True)]
+        except Exception:  # the boundary to agent code; the players are asked alone below
+            pass
+    asked = []
+    for lane, player, observation in zip(lanes, players, observations, strict=True):
+        try:
+            (action,) = act_all(agent, [player], [observation])  # type: ignore[list-item]
+            asked.append((lane, _tame(action)))
+        except Exception as error:  # the boundary to agent code
+            lane.blame_agent(error)
+    return asked
+
+
+def _tame(action: Any) -> Any:
+    """Return an action that is plain data; anything else is left for the episode to refuse, by its type's name."""
+    if action is None or isinstance(action, (str, bool, int, float, list, tuple)):
+        return action
+    return dict(action) if isinstance(action, Mapping) else f"an object of type {type(action).__name__}"
+
+
+def _guarded(work: ExpertWork[Any]) -> Generator[Any, Any, Any]:
+    """Run one piece of work such that an unexpected exception stays with it."""
+    try:
+        return (yield from work)
+    except Exception as error:  # a bug in a tool, a profile or the core: this episode fails, the others go on
+        return error
+
+
+def _words(error: BaseException) -> str:
+    return cut(redact(f"{type(error).__name__}: {error}"), 2000)

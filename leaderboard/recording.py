@@ -1,0 +1,159 @@
+"""From a played episode to its record."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from visenv.episode import EndReason, Episode
+from visenv.errors import bad_value
+from visenv.memory import NamedImage
+from visenv.objects import DetectedObject
+from visenv.task import Profile, Sample, Task
+
+from .job import Job
+from .records import Costs, EpisodeRecord, ImageRecord, ObjectRecord, TurnRecord, plain
+from .rundir import ImageFiles
+from .sampling import player_seed
+
+try:
+    import resource
+except ImportError:  # pragma: no cover - not on Windows
+    resource = None  # type: ignore[assignment]
+
+__all__ = ["costs_of", "cut", "failed_record", "record_episode"]
+
+MAX_TEXT = 100_000
+"""Longest reply or message that is recorded; the rest is cut off and its length noted."""
+
+
+def record_episode(
+    episode: Episode, job: Job, task: Task, *, seed: int, failure: str | None, seconds: float, images: ImageFiles | None
+) -> EpisodeRecord:
+    """Return the record of an ended episode, its pictures stored.
+
+    Args:
+        episode: Ended.
+        job: What it was played for.
+        task: Of the sample.
+        seed: The player's.
+        failure: What failed, ours or the agent's.
+        seconds: Wall-clock time it took.
+        images: Where pictures are stored; ``None`` stores none.
+
+    Raises:
+        ValueError: The task's score, row or reward is nothing that a record can hold.
+        OSError: A picture cannot be written.
+    """
+    failed = episode.reason is EndReason.INFRASTRUCTURE_ERROR
+    sample, profile = episode.sample, task.profile
+    objects = _Objects()
+    transcript = tuple(
+        TurnRecord(
+            reply=None if t.reply is None else cut(t.reply), call=plain(t.call), error=t.error, feedback=cut(t.feedback),
+            shown=t.shown, visible=t.visible, objects=tuple(objects.place(o) for o in t.objects), reward=t.reward,
+            terms=plain(dict(t.terms)), visual_tokens=t.visual_tokens,
+        )
+        for t in episode.turns
+    )  # fmt: skip
+    record = EpisodeRecord(
+        agent=job.agent, task=job.task, task_version=task.version, split=job.split, level=job.level, index=job.index,
+        sample_id=sample.id, cluster=sample.cluster, seed=seed, reason=str(episode.reason), failed=failed,
+        failure=None if failure is None else cut(failure),
+        answer=plain(episode.answer.to_json()) if episode.answer and not failed else None,
+        target=sample.target.fingerprint, profile=profile.name, row=None if failed else plain(episode.row),
+        score=None if failed else _finite(episode.score, profile), costs=costs_of(transcript, episode.reason),
+        reward=math.fsum(t.reward for t in transcript), transcript=transcript, objects=tuple(objects.records),
+        images=_images(episode, images, every=job.keep), attempts=job.attempt, measured=_measured(seconds),
+    )  # fmt: skip
+    record.to_json()  # what cannot be written is found here
+    return record
+
+
+def failed_record(
+    job: Job, task: Task, *, run_seed: int, failure: str, seconds: float, sample: Sample | None = None
+) -> EpisodeRecord:
+    """Return the record of an episode that failed for our reasons before it could begin, or with its process."""
+    sample_id = sample.id if sample else f"{job.task}/{job.split}/{job.level}/{job.index}"
+    return EpisodeRecord(
+        agent=job.agent, task=job.task, task_version=task.version, split=job.split, level=job.level, index=job.index,
+        sample_id=sample_id, cluster=sample.cluster if sample else sample_id,
+        seed=player_seed(run_seed, sample_id, job.agent), reason=EndReason.INFRASTRUCTURE_ERROR.value, failed=True, failure=cut(failure), answer=None, target="", profile=task.profile.name, row=None, score=None,
+        costs=costs_of((), EndReason.INFRASTRUCTURE_ERROR), reward=0.0, transcript=(), objects=(), images={},
+        attempts=job.attempt, measured=_measured(seconds),
+    )  # fmt: skip
+
+
+def costs_of(transcript: tuple[TurnRecord, ...], reason: str | None) -> Costs:
+    """Return what an episode cost; its transcript and the reason of its end say it all."""
+    valid = sum(t.call is not None for t in transcript)
+    return Costs(
+        turns=len(transcript),
+        tool_calls=valid - (reason == EndReason.SUBMITTED),  # the last one submitted
+        invalid_calls=sum(t.error is not None for t in transcript),
+        visual_tokens=sum(t.visual_tokens for t in transcript),
+        max_visual_tokens=max((t.visual_tokens for t in transcript), default=0),
+    )
+
+
+def cut(text: str, limit: int = MAX_TEXT) -> str:
+    """Return a text of at most ``limit`` characters and a note on what is missing."""
+    return text if len(text) <= limit else f"{text[:limit]}… [{len(text) - limit} more characters]"
+
+
+class _Objects:
+    """Gives every state of an object a place, once."""
+
+    def __init__(self) -> None:
+        self.records: list[ObjectRecord] = []
+        self._places: dict[int, int] = {}  # by identity: the episode holds the objects meanwhile
+
+    def place(self, obj: DetectedObject) -> int:
+        if id(obj) not in self._places:
+            self._places[id(obj)] = len(self.records)
+            points = zip(obj.points_xy, obj.points_positive, strict=True)
+            self.records.append(
+                ObjectRecord(
+                    id=obj.id, image=obj.image, label=cut(obj.label, 1000), score=float(obj.score),
+                    box_xyxy=tuple(map(float, obj.box_xyxy)),  # type: ignore[arg-type]  # a box has four numbers
+                    mask=None if obj.mask is None else obj.mask.to_json(),
+                    points=tuple((float(x), float(y), bool(positive)) for (x, y), positive in points),
+                )
+            )  # fmt: skip
+        return self._places[id(obj)]
+
+
+def _images(episode: Episode, images: ImageFiles | None, *, every: bool) -> dict[str, ImageRecord]:
+    files: Mapping[str, Path | None] = dict(zip(episode.sources, episode.sample.files, strict=False))
+    return {
+        name: ImageRecord(
+            hash=named.image.hash, size_wh=named.size_wh, source=named.source,
+            to_source=tuple(map(float, named.to_source.ravel())),  # type: ignore[arg-type]  # a 2x3 matrix
+            origin=named.origin, parent=named.parent, overlay=named.is_overlay,
+            file=None if images is None else _store(named, files.get(name), images, every=every),
+        )
+        for name, named in episode.memory.images.items()
+    }  # fmt: skip
+
+
+def _store(named: NamedImage, file: Path | None, images: ImageFiles, *, every: bool) -> str | None:
+    """Store a picture: one that lies on a disk is linked, which costs nothing; others only if ``every`` one is asked."""
+    if file is not None:
+        return images.link(named.image, file)
+    return images.put(named.image) if every else None
+
+
+def _measured(seconds: float) -> dict[str, float]:
+    found = {"seconds": round(seconds, 4)}
+    if resource is not None:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+        found["peak_memory_mib"] = round(peak, 1)
+    return found
+
+
+def _finite(score: float | None, profile: Profile) -> float:
+    if score is None or not math.isfinite(score):
+        raise bad_value(f"score by {profile.name}", score, expected="a finite number")
+    return float(score)
