@@ -17,12 +17,12 @@ from visenv.episode import Episode, Rules
 from visenv.errors import VisenvError, bad_value
 from visenv.experts import ExpertSet, make_experts
 from visenv.objects import DetectedObject
+from visenv.redaction import redact
 from visenv.specs import parse_spec
 from visenv.task import Sample, Task
 from visenv.tools import Toolset
 
 from .records import AgentInfo, RunInfo, TaskInfo
-from .redaction import redact
 from .sampling import indices_of, num_asked
 
 __all__ = ["Cast", "Grant", "RunSettings"]
@@ -74,6 +74,11 @@ class RunSettings:
                 raise bad_value(name, list(getattr(self, name)), expected="at least one name")
         if self.samples is not None and (self.limit is not None or not self.samples):
             raise bad_value("samples", self.samples, expected="at least one sample, and no limit beside it")
+
+    @property
+    def specs(self) -> tuple[str, ...]:
+        """Everything given by name, options included."""
+        return tuple(v for v in (*self.agents, *self.tasks, self.toolset, self.experts) if isinstance(v, str))
 
 
 class Grant:

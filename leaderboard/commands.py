@@ -1,31 +1,34 @@
-"""The verbs ``bench``, ``demo``, ``list`` and ``play``, found by :mod:`visenv.cli` through their entry points."""
+"""The verbs ``bench``, ``demo``, ``doctor``, ``list`` and ``play``, found by :mod:`visenv.cli` through their entry points."""
 
 from __future__ import annotations
 
 import json
 import shlex
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from visenv import plugins
 from visenv.env import VisenvEnv, make_task
+from visenv.errors import VisenvError
+from visenv.redaction import redact
 from visenv.specs import split_specs
 
 from .cast import RunSettings
+from .doctor import examine
 from .listing import catalogue
 from .playing import env_to_task, play_by_hand
 from .progress import ProgressReporter
-from .redaction import redact
 from .rundir import latest, read_records
-from .runner import run_bench
-from .strips import write_strips
+from .runner import plan_bench, run_bench
+from .site.command import write_report
 from .table import print_table
 
-__all__ = ["bench", "demo", "list_all", "play"]
+__all__ = ["bench", "demo", "doctor", "list_all", "play"]
 
 DEMO_AGENTS = ("random", "prior", "one-shot", "scripted", "demonstrator", "oracle")
 DEMO_TASKS = ("EmojiReason", "EmojiRef", "EmojiDense", "EmojiCount", "EmojiMulti")
@@ -49,28 +52,34 @@ def bench(
     memory: Annotated[str, typer.Option(help="Which images stay visible, such as archive or window:k=2.")] = "archive",
     experts: Annotated[str, typer.Option(help="Who stands behind the tools, NAME or ROLE=NAME,…")] = "embedded",
     limit: Annotated[int | None, typer.Option(min=1, help="Samples of each task; all by default.")] = None,
+    sample: Annotated[str | None, typer.Option(help="These samples instead: ids or indices, comma-separated.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the agents' choices and of which samples --limit takes.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes that play. Does not change any result.")] = 1,
     max_turns: Annotated[int | None, typer.Option(min=1, help="Turn limit; each task's own by default.")] = None,
-    keep_images: Annotated[int, typer.Option(min=0, help="Store the pictures of this many samples of each task.")] = 8,
+    keep_images: Annotated[int, typer.Option(min=0, help="Store every picture of this many samples of each task.")] = 8,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
 ) -> None:
     """Run agents on tasks and score them.
 
     Every finished episode is recorded at once: interrupt it, run the same command again, and it goes on where it was.
-    Episodes that failed for our reasons are then played again.
+    Episodes that fail for our reasons, not the agent's, are played again up to twice, and once more by the same command.
 
     Examples:
       visenv bench --agent random,scripted --task EmojiRef --limit 20 --out runs/a
       visenv bench --agent scripted --task EmojiRef,EmojiDense --level 2 --workers 2 --out runs/b
       visenv bench --agent random,prior --task EmojiCount --toolset none --memory window:k=2 --out runs/c
+      visenv bench --agent scripted --task EmojiRef --sample 3,EmojiRef/val/1/17 --out runs/d --dry-run
     """
     settings = RunSettings(
         agents=split_specs(agent), tasks=split_specs(task), split=split, level=level, toolset=toolset, memory=memory,
-        experts=experts, limit=limit, seed=seed, max_turns=max_turns, keep_images=keep_images,
+        experts=experts, limit=limit, samples=_listed(sample), seed=seed, max_turns=max_turns, keep_images=keep_images,
     )  # fmt: skip
+    if dry_run:
+        _say_plan(settings, out, workers=workers)
+        return
     given = {
         "agent": agent, "task": task, "split": split, "level": level, "toolset": toolset, "memory": memory,
-        "experts": experts, "limit": limit, "seed": seed, "workers": workers, "max-turns": max_turns,
+        "experts": experts, "limit": limit, "sample": sample, "seed": seed, "workers": workers, "max-turns": max_turns,
         "keep-images": keep_images, "out": out,
     }  # fmt: skip
     _run(settings, out, workers=workers, command=_command("bench", given))
@@ -81,14 +90,15 @@ def demo(
 ) -> None:
     """Run the shipped agents on the five families of EmojiWorld, in about a minute, and show what they did.
 
-    Needs no GPU, no download and no key. Makes a run directory with a table and a page of pictures.
+    Needs no GPU, no download and no key. Makes a run directory with a table, and in its folder `site` a page with a
+    replay of every episode.
 
     Examples:
       visenv demo
       visenv demo --out /tmp/demo
     """
     settings = RunSettings(agents=DEMO_AGENTS, tasks=DEMO_TASKS, limit=DEMO_SAMPLES, keep_images=DEMO_PICTURES)
-    _run(settings, out, workers=2, command=_command("demo", {"out": out}))
+    _run(settings, out, workers=2, command=_command("demo", {"out": out}), site=out / "site")
 
 
 def list_all(
@@ -118,6 +128,37 @@ def list_all(
         typer.echo("broken:")
     for one in found.broken:
         typer.echo(f"  {one['group']} {one['name']}: {one['reason']}")
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """Print versions, extras, devices, data and broken plugins, for a bug report.
+
+    Names of environment variables and folders may appear, their values and paths do not.
+
+    Examples:
+      visenv doctor
+      visenv doctor --json
+    """
+    found = examine()
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    typer.echo("versions: " + ", ".join(f"{k} {v or 'missing'}" for k, v in found["versions"].items()))
+    typer.echo("extras:")
+    for extra, packages in sorted(found["extras"].items()):
+        missing = [name for name, version in packages.items() if version is None]
+        state = f'missing {", ".join(missing)}; pip install "visenv[{extra}]"' if missing else "installed"
+        typer.echo(f"  {extra}: {state}")
+    typer.echo("machine: " + ", ".join(f"{k} {_plainly(v)}" for k, v in found["machine"].items()))
+    typer.echo("data: " + ", ".join(f"{k} {_plainly(v)}" for k, v in found["data"].items()))
+    typer.echo("environment: " + (", ".join(found["environment"]) or "no VISENV_ variables"))
+    for group, members in found["plugins"].items():
+        typer.echo(f"{group}: {', '.join(members)}")
+    for problem in found["problems"]:
+        typer.echo(f"problem: {problem}")
+    typer.echo(f"{len(found['problems'])} problems." if found["problems"] else "No problems found.")
 
 
 def play(
@@ -160,28 +201,68 @@ def _command(verb: str, given: Mapping[str, object]) -> str:
     return shlex.join(words)
 
 
-def _run(settings: RunSettings, out: Path, *, workers: int, command: str) -> None:
-    with ProgressReporter(out, workers=workers) as reporter:
+@contextmanager
+def _terminated_is_interrupted() -> Iterator[None]:
+    """Treat SIGTERM, as clusters send it before they take a machine away, like Ctrl-C."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _what_is_safe(reporter: ProgressReporter, out: Path) -> str:
+    if not reporter.total:
+        return "Nothing was begun."
+    done = sum(not r.failed for r in latest(read_records(out)).values())
+    return f"{done} of {reporter.total} episodes are recorded in {out} and safe."
+
+
+def _plainly(value: object) -> str:
+    if isinstance(value, list):
+        return "; ".join(map(str, value)) or "none"
+    return "not installed" if value is None else str(value)
+
+
+def _listed(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(part.strip() for part in text.split(","))
+
+
+def _say_plan(settings: RunSettings, out: Path, *, workers: int) -> None:
+    plan = plan_bench(settings, out)
+    ProgressReporter(out, workers=workers).announce(plan)
+    typer.echo(
+        f"Dry run: {len(plan.left)} episodes would be played, {plan.max_turns:,} turns at most. Nothing was done."
+    )
+
+
+def _run(settings: RunSettings, out: Path, *, workers: int, command: str, site: Path | None = None) -> None:
+    with ProgressReporter(out, workers=workers) as reporter, _terminated_is_interrupted():
         try:
             summary = run_bench(settings, out, workers=workers, reporter=reporter)
         except KeyboardInterrupt:
             reporter.stop()
-            done = sum(not r.failed for r in latest(read_records(out)).values())
-            said = (
-                f"{done} of {reporter.total} episodes are recorded in {out}" if reporter.total else "Nothing was begun"
-            )
-            print(f"Interrupted. {said}. Continue with\n  {command}", file=sys.stderr)
+            print(f"Interrupted. {_what_is_safe(reporter, out)} Continue with\n  {command}", file=sys.stderr)
             raise typer.Exit(130) from None
+        except OSError as error:
+            reporter.stop()
+            why = f"{error.strerror or error}{f': {error.filename!r}' if error.filename else ''}"
+            raise VisenvError(
+                f"The run stopped: {why}. {_what_is_safe(reporter, out)} When that is mended, continue with\n  {command}"
+            ) from error
     print_table(summary)
-    page = write_strips(out)
     typer.echo(f"Run directory: {out}")
-    failures = sum(row.failures for row in summary.rows)
-    if page is not None:
-        typer.echo(f"Episodes as pictures: {page}")
-    if "report" in plugins.names("commands"):
-        typer.echo(f"Next: visenv report {shlex.quote(str(out))} --out {shlex.quote(str(out))}-site")
-    elif page is not None:
+    if site is not None:
+        page, _ = write_report([out], site, command=command)
+        typer.echo(f"Report: {page}")
         typer.echo(f"Next: {shlex.join(['python', '-m', 'webbrowser', '-t', page.resolve().as_uri()])}")
+    else:
+        typer.echo(f"Next: {shlex.join(['visenv', 'report', str(out), '--out', f'{out}-site'])}")
+    failures = sum(row.failures for row in summary.rows)
     if not summary.complete:
         print(f"{failures} episodes failed and have no score. Play them again with\n  {command}", file=sys.stderr)
         raise typer.Exit(1)

@@ -11,12 +11,12 @@ from visenv.agent import Agent, EpisodeSpec, Player, act_all
 from visenv.drivers import ExpertWork, drive_all
 from visenv.episode import EndReason, Episode, Observation
 from visenv.errors import InfrastructureError, TokenLimitError, UnsuitedError
+from visenv.redaction import redact
 
 from .cast import Cast
 from .job import Job
 from .recording import cut, failed_record, record_episode
 from .records import EpisodeRecord
-from .redaction import redact
 from .rundir import ImageFiles
 from .sampling import player_seed
 

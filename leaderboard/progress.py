@@ -8,9 +8,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from .records import EpisodeRecord, RunInfo
+from .records import EpisodeRecord
+from .runner import Plan
+from .statistics import clustered_mean
 
 __all__ = ["ProgressReporter"]
+
+
+ENOUGH = 10
+"""Clusters from which an interval says something."""
 
 
 class ProgressReporter:
@@ -20,8 +26,11 @@ class ProgressReporter:
         self.out = out
         self.workers = workers
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self.total = self.done = self.failures = self._fresh = 0
-        self._score = 0.0
+        self.total = self.done = self.failures = 0
+        self._fresh = self._retries = self._due = 0
+        self._scores: list[float] = []
+        self._clusters: list[str] = []
+        self._mean = ""
         self._began = time.perf_counter()
         self._told = 0
         self._bar: Progress | None = None
@@ -38,45 +47,57 @@ class ProgressReporter:
             self._bar.stop()
             self._bar = None
 
-    def started(self, info: RunInfo, *, total: int, done: int) -> None:
-        """Say what will be done."""
-        self.total, self.done = total, done
-        self._told = 10 * done // max(1, total)
-        self._began = time.perf_counter()
+    def announce(self, plan: Plan) -> None:
+        """Say what a run asks and what is left of it."""
+        info, total, done = plan.info, len(plan.jobs), len(plan.jobs) - len(plan.left)
         tasks = ", ".join(f"{t.name} ({t.split}, level {t.level}, {t.num_samples} samples)" for t in info.tasks)
         already = f", {done} of them done already" if done else ""
         self._say(f"Agents: {', '.join(a.name for a in info.agents)}\nTasks: {tasks}")
         self._say(f"Tools: {info.toolset} on {info.experts} experts; memory {info.memory}; seed {info.seed}")
         processes = f"{self.workers} processes" if self.workers > 1 else "1 process"
-        self._say(f"{total} episodes{already}; {processes}; into {self.out}")
-        if self.console.is_terminal and done < total:
+        self._say(f"{total} episodes{already}, {plan.max_turns:,} turns at most; {processes}; into {self.out}")
+
+    def started(self, plan: Plan) -> None:
+        """Say what will be done, and show the bar."""
+        self.announce(plan)
+        self.total, self.done = len(plan.jobs), len(plan.jobs) - len(plan.left)
+        self._told = 10 * self.done // max(1, self.total)
+        self._began = time.perf_counter()
+        if self.console.is_terminal and plan.left:
             self._bar = Progress(
-                TextColumn("episodes"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[score]}"),
+                TextColumn("episodes"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[status]}"),
                 TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=self.console,
             )  # fmt: skip
-            self._bar.add_task("", total=total, completed=done, score="")
+            self._bar.add_task("", total=self.total, completed=self.done, status="")
             self._bar.start()
 
     def recorded(self, record: EpisodeRecord) -> None:
         """Count one more."""
         self.done += 1
         self._fresh += 1
+        self._retries += record.attempts - 1
         self.failures += record.failed
-        self._score += record.score or 0.0
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=self.done, score=self._status())
-            return
+        if record.score is not None:
+            self._scores.append(record.score)
+            self._clusters.append(record.cluster)
         tenth = 10 * self.done // self.total
-        if tenth > self._told and not self.console.is_terminal:
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=self.done, status=self._status())
+        elif tenth > self._told and not self.console.is_terminal:
             self._told = tenth
             rate = self._fresh / max(1e-9, time.perf_counter() - self._began)
             left = (self.total - self.done) / rate
             self._say(f"{self.done}/{self.total} episodes, {rate:.1f}/s, {left:.0f} s left, {self._status()}")
 
     def _status(self) -> str:
-        scored = self._fresh - self.failures
-        mean = f"mean score {self._score / scored:.3f}" if scored else "no score yet"
-        return mean + (f", {self.failures} failed" if self.failures else "")
+        if self._fresh >= self._due:  # the interval costs a pass over all scores: ever more seldom
+            self._due = self._fresh + max(1, self._fresh // 20)
+            found = clustered_mean(self._scores, self._clusters)
+            self._mean = "no score yet" if found.mean is None else f"mean score {found.mean:.3f}"
+            if found.low is not None and found.mean is not None and found.num_clusters >= ENOUGH:
+                self._mean += f" ± {found.mean - found.low:.3f}"
+        notes = [(self._retries, "tried again"), (self.failures, "failed")]
+        return ", ".join([self._mean, *(f"{number} {what}" for number, what in notes if number)])
 
     def _say(self, text: str) -> None:
         self.console.print(text, markup=False)

@@ -247,7 +247,12 @@ class RunInfo:
         """
         path = run / "run.json"
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(content, dict) and content.get("format") != FORMAT:
+                raise ValueError(
+                    f"format {short(content.get('format'))}, not {FORMAT}: another version of visenv made it"
+                )
+            return cls(**content)
         except FileNotFoundError:
             raise BadValueError(
                 f"{str(run)!r} is no run directory: it has no run.json. Make one with `visenv bench --out {run}`."
@@ -256,7 +261,7 @@ class RunInfo:
             why = " ".join(str(error).splitlines()[:3])
             raise BadValueError(
                 f"{str(path)!r} is not readable as the settings of a run ({why}). Expected what `visenv bench` of this "
-                "version writes. Use another directory."
+                "version writes. Use another directory, or the version that made it."
             ) from error
 
     def differences(self, other: RunInfo) -> list[str]:

@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from visenv.errors import BadValueError, VisenvError, bad_value
 from visenv.images import Image
+from visenv.redaction import hide_values
 
 from .records import EpisodeRecord, Key
 
@@ -20,7 +21,7 @@ try:
 except ImportError:  # pragma: no cover - Windows has no advisory locks of this kind
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["EpisodeLog", "ImageFiles", "latest", "read_records", "write_bytes", "write_json"]
+__all__ = ["EpisodeLog", "ImageFiles", "drop_partial_files", "latest", "read_records", "write_bytes", "write_json"]
 
 
 class EpisodeLog:
@@ -31,7 +32,13 @@ class EpisodeLog:
     Opening drops a torn last line, as a crash leaves it, and refuses a directory that another run is writing to.
     """
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, *, secrets: Iterable[str] = ()) -> None:
+        """Open the log of ``run``; what is in ``secrets`` is left out of every record.
+
+        Raises:
+            VisenvError: Another run writes to this directory.
+        """
+        self._secrets = tuple(secrets)
         self.path = run / "episodes.jsonl"
         self._file: IO[bytes] = self.path.open("a+b", buffering=0)
         if fcntl is not None:
@@ -51,7 +58,7 @@ class EpisodeLog:
         Raises:
             OSError: It could not be written; the file is as it was before.
         """
-        line = record.to_json().encode("ascii") + b"\n"
+        line = hide_values(record.to_json(), self._secrets).encode("ascii") + b"\n"
         before = self._file.seek(0, os.SEEK_END)
         try:
             while line:
@@ -169,8 +176,20 @@ def write_json(path: Path, content: Any) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that it is there in full or not at all, whatever happens meanwhile."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def drop_partial_files(run: Path) -> None:
+    """Remove what a process that was killed left half written; only whoever holds the log may do so."""
+    for folder in (run, run / "images"):
+        for path in folder.glob(".*"):
+            if re.fullmatch(r"\..+\.\d+", path.name) and path.is_file():
+                path.unlink()

@@ -13,28 +13,17 @@ from pathlib import Path
 from typing import Protocol
 
 from visenv.errors import BadValueError, bad_value
+from visenv.redaction import find_secrets
 
 from .cast import Cast, RunSettings
 from .job import Job
 from .lanes import Patience, play_episodes
 from .records import EpisodeRecord, RunInfo
-from .rundir import EpisodeLog, ImageFiles, latest, read_records, write_json
+from .rundir import EpisodeLog, ImageFiles, drop_partial_files, latest, read_records, write_json
 from .sampling import indices_of
 from .summary import Summary, digest_of, summarise
 
 __all__ = ["Plan", "Reporter", "jobs_of", "plan_bench", "run_bench"]
-
-
-class Reporter(Protocol):
-    """Is told how a run goes."""
-
-    def started(self, info: RunInfo, *, total: int, done: int) -> None:
-        """The run begins: ``done`` of ``total`` episodes were recorded before."""
-        ...
-
-    def recorded(self, record: EpisodeRecord) -> None:
-        """An episode was recorded."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +35,20 @@ class Plan:
     """Every episode of the run."""
     left: tuple[Job, ...]
     """Those without a score so far."""
+    max_turns: int
+    """Turns that those take at most."""
+
+
+class Reporter(Protocol):
+    """Is told how a run goes."""
+
+    def started(self, plan: Plan) -> None:
+        """The run begins."""
+        ...
+
+    def recorded(self, record: EpisodeRecord) -> None:
+        """An episode was recorded."""
+        ...
 
 
 def jobs_of(cast: Cast) -> tuple[Job, ...]:
@@ -119,13 +122,14 @@ def run_bench(
         info = cast.info
         _check_claim(out, info)
         out.mkdir(parents=True, exist_ok=True)
-        with EpisodeLog(out) as log:  # from here on nobody else writes
+        with EpisodeLog(out, secrets=find_secrets(settings.specs)) as log:  # from here on nobody else writes
             _check_claim(out, info, locked=True)
+            drop_partial_files(out)
             if not (out / "run.json").exists():
                 write_json(out / "run.json", info.to_dict())
             plan = _plan(cast, out)
             if reporter is not None:
-                reporter.started(info, total=len(plan.jobs), done=len(plan.jobs) - len(plan.left))
+                reporter.started(plan)
             images = ImageFiles(out / "images")
             try:
                 for record in _played(plan.left, cast, workers=workers, lanes=lanes, images=images, patience=patience):
@@ -145,7 +149,7 @@ def _plan(cast: Cast, out: Path) -> Plan:
     records = latest(read_records(out))
     jobs = jobs_of(cast)
     left = tuple(j for j in jobs if (r := records.get(j.key)) is None or r.failed)
-    return Plan(info=cast.info, jobs=jobs, left=left)
+    return Plan(info=cast.info, jobs=jobs, left=left, max_turns=sum(cast.rules[j.task].max_turns for j in left))
 
 
 def _summarise(cast: Cast, out: Path) -> Summary:

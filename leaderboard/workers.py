@@ -35,6 +35,8 @@ __all__ = ["play_in_workers"]
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 READY = "ready"
 """What a process sends once its agents and experts are made."""
+STILLBORN = 3
+"""So many processes in a row that die before that end the run: a further one would die too."""
 
 
 def play_in_workers(
@@ -44,7 +46,7 @@ def play_in_workers(
 
     Raises:
         BadValueError: The settings hold objects that cannot be sent to another process.
-        VisenvError: A process died before it could begin; nothing more can be played.
+        VisenvError: Processes die before they can begin; nothing more can be played.
     """
     try:
         pickle.dumps(cast.settings)
@@ -58,6 +60,7 @@ def play_in_workers(
     queue = _Queue(groups, window=max(1, min(lanes, -(-len(jobs) // (2 * workers)))))
     arguments = (cast.settings, lanes, images, patience)
     team: list[_Member] = []
+    stillborn = 0
     try:
         team += [_Member(arguments) for _ in range(workers)]
         for member in team:
@@ -69,8 +72,17 @@ def play_in_workers(
                 message = member.receive()
                 if isinstance(message, BaseException):
                     raise message
+                if message == READY:
+                    stillborn = 0
                 if isinstance(message, _Death):
-                    lost = queue.take_back(member, patience)
+                    stillborn += not message.ready
+                    if stillborn >= STILLBORN:
+                        raise VisenvError(
+                            f"{stillborn} worker processes in a row ended before they could begin ({message.how}), perhaps "
+                            "for want of memory. Expected them to live as long as the run. Everything recorded is safe; "
+                            "continue with fewer --workers."
+                        )
+                    lost = queue.take_back(member, patience, tried=message.ready)
                     team[team.index(member)] = _Member(arguments)
                     yield from (_given_up(job, cast, message) for job in lost)
                 for one in team:
@@ -103,11 +115,14 @@ class _Queue:
         while self._groups and len(member.owed) < self._window:
             member.send(self._groups.popleft())
 
-    def take_back(self, member: _Member, patience: Patience) -> list[Job]:
+    def take_back(self, member: _Member, patience: Patience, *, tried: bool) -> list[Job]:
         """Queue what a dead process owes; return what has been tried too often."""
-        tried = list(member.owed.values())
-        self._suspects += [replace(j, attempt=j.attempt + 1) for j in tried if j.attempt <= patience.retries]
-        return [job for job in tried if job.attempt > patience.retries]
+        if not tried:
+            self._groups.extendleft([job] for job in reversed(member.owed.values()))
+            return []
+        owed = list(member.owed.values())
+        self._suspects += [replace(j, attempt=j.attempt + 1) for j in owed if j.attempt <= patience.retries]
+        return [job for job in owed if job.attempt > patience.retries]
 
 
 def _given_up(job: Job, cast: Cast, death: _Death) -> EpisodeRecord:
@@ -117,7 +132,11 @@ def _given_up(job: Job, cast: Cast, death: _Death) -> EpisodeRecord:
 
 @dataclass(frozen=True, slots=True)
 class _Death:
+    """The end of a process."""
+
     how: str
+    ready: bool
+    """Whether it had begun to play."""
 
 
 class _Member:
@@ -140,29 +159,19 @@ class _Member:
             self.pipe.send(jobs)
         self.owed |= {job.key: job for job in jobs}
 
-    def receive(self) -> EpisodeRecord | BaseException | _Death | None:
-        """Return the next record, why the process cannot go on, that it is dead, or ``None`` when it is only ready.
-
-        Raises:
-            VisenvError: It died before it was ready, so another one would too.
-        """
+    def receive(self) -> EpisodeRecord | BaseException | _Death | str:
+        """Return the next record, ``READY``, why the process cannot go on, or that it is dead."""
         try:
             message = self.pipe.recv()
         except (EOFError, OSError):
             self.process.join(5)
             self.end()
-            how = f"exit code {self.process.exitcode}"
-            if self._ready:
-                return _Death(how)
-            raise VisenvError(
-                f"A worker process ended by itself before it could begin ({how}), perhaps for want of memory. Expected "
-                "it to live as long as the run. Everything recorded is safe; continue with fewer --workers."
-            ) from None
+            return _Death(how=f"exit code {self.process.exitcode}", ready=self._ready)
         if isinstance(message, BaseException):
             return message
         if message == READY:
             self._ready = True
-            return None
+            return READY
         record = EpisodeRecord.from_json(message)
         del self.owed[record.key]
         return record

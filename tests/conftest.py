@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -110,3 +112,11 @@ def play(experts: ExpertSet) -> Callable[..., Any]:
         return outcome
 
     return run
+
+
+@pytest.fixture
+def outside() -> dict[str, str]:
+    """The environment of a process in which the board's plugin package of fakes is installed."""
+    plugin = Path(__file__).parent / "leaderboard" / "plugin"
+    path = os.pathsep.join(filter(None, [str(plugin), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "default"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NoReturn
 
@@ -12,6 +13,7 @@ import typer
 
 from . import __version__, plugins
 from .errors import BadValueError, PluginError, UnknownNameError, VisenvError
+from .redaction import find_secrets, redact
 
 __all__ = ["main", "make_app"]
 
@@ -27,13 +29,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
+    secrets = find_secrets(given)
     try:
         make_app()([a for a in given if a != "--debug"], prog_name="visenv")
     except (BadValueError, UnknownNameError) as error:
-        _report(error, debug=debug)
+        _report(error, secrets, debug=debug)
         sys.exit(2)
     except (VisenvError, OSError) as error:
-        _report(error, debug=debug)
+        _report(error, secrets, debug=debug)
+        sys.exit(1)
+    except Exception:  # a bug, ours or a plugin's: the traceback is what a report needs, without secrets
+        print(redact(traceback.format_exc(), secrets), file=sys.stderr)
+        print("visenv: this is a bug. Please report it with the output of `visenv doctor`.", file=sys.stderr)
         sys.exit(1)
     sys.exit(0)
 
@@ -92,14 +99,18 @@ def _broken(error: PluginError) -> Callable[[], Any]:
     return command
 
 
-def _report(error: Exception, *, debug: bool) -> None:
+def _report(error: Exception, secrets: Sequence[str], *, debug: bool) -> None:
     """Print an error as a person wants it; a bug, which is not of our classes, keeps its traceback elsewhere."""
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader is gone: say nothing at exit
         return
     if debug:
-        raise error
-    text = str(error).encode(sys.stderr.encoding or "utf-8", "replace").decode(sys.stderr.encoding or "utf-8")
+        print(redact("".join(traceback.format_exception(error)), secrets), file=sys.stderr)
+    text = (
+        redact(str(error), secrets)
+        .encode(sys.stderr.encoding or "utf-8", "replace")
+        .decode(sys.stderr.encoding or "utf-8")
+    )
     print(f"visenv: {text}", file=sys.stderr)
 
 

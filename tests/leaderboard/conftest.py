@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -38,10 +36,3 @@ def settings(fakes: ModuleType) -> Callable[..., RunSettings]:
 @pytest.fixture
 def records() -> Callable[[Path], dict[Any, EpisodeRecord]]:
     return lambda run: latest(read_records(run))
-
-
-@pytest.fixture
-def outside() -> dict[str, str]:
-    """The environment of a process in which the plugin package is installed."""
-    path = os.pathsep.join(filter(None, [str(PLUGIN), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "default", "PYTHON": sys.executable}

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from visenv.leaderboard import run_bench
 from visenv.leaderboard.records import EpisodeRecord, RunInfo
-from visenv.leaderboard.redaction import redact
 from visenv.leaderboard.rundir import EpisodeLog, ImageFiles, latest, read_records
 
 from visenv.errors import BadValueError, VisenvError
+from visenv.redaction import redact
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import time
 import numpy as np
 
 from visenv import Answer, AnswerKind, Image, Mask, Profile, Sample, Target
-from visenv.errors import InfrastructureError, bad_value, unknown_name
+from visenv.errors import InfrastructureError, UnsuitedError, bad_value, unknown_name
 from visenv.experts import Detections, Expert, Segmentation
 from visenv.masks import union_masks
 
@@ -213,6 +213,30 @@ class Moody(Finder):
             if tries < 3 and observation["turn"] == tries - 1:
                 raise InfrastructureError("the endpoint is busy, try later")
             return player.act(observation)
+
+        return _Player(act)
+
+
+class Leaky:
+    """Has a key from the environment and from its options, and says both wherever it can."""
+
+    name = "blob-leaky"
+
+    def __init__(self, api_key: str = "", how: str = "says") -> None:
+        self.keys = f"{os.environ.get('BLOBS_API_KEY', '')} api_key={api_key}"
+        self.how = how
+
+    def start(self, spec):
+        if self.how == "cannot-start":
+            raise ValueError(f"401 for {self.keys}")
+        if self.how == "is-unsuited":
+            raise UnsuitedError(f"`how` is 'is-unsuited', and the key {self.keys}. Expected another.")
+        said = iter([self.keys, call("detect", images=["img_0"], phrase=self.keys), call("submit_none")])
+
+        def act(observation):
+            if self.how == "is-refused" and observation["turn"] == 1:
+                raise InfrastructureError(f"https://me:{os.environ['BLOBS_API_KEY']}@host refused {self.keys}")
+            return next(said)
 
         return _Player(act)
 
