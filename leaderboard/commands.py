@@ -216,8 +216,6 @@ def _terminated_is_interrupted() -> Iterator[None]:
 
 
 def _what_is_safe(reporter: ProgressReporter, out: Path) -> str:
-    if not reporter.total:
-        return "Nothing was begun."
     done = sum(not r.failed for r in latest(read_records(out)).values())
     return f"{done} of {reporter.total} episodes are recorded in {out} and safe."
 
@@ -246,11 +244,14 @@ def _run(settings: RunSettings, out: Path, *, workers: int, command: str, site: 
             summary = run_bench(settings, out, workers=workers, reporter=reporter)
         except KeyboardInterrupt:
             reporter.stop()
-            print(f"Interrupted. {_what_is_safe(reporter, out)} Continue with\n  {command}", file=sys.stderr)
+            safe = _what_is_safe(reporter, out) if reporter.total else "Nothing was begun."
+            print(f"Interrupted. {safe} Continue with\n  {command}", file=sys.stderr)
             raise typer.Exit(130) from None
         except OSError as error:
             reporter.stop()
             why = f"{error.strerror or error}{f': {error.filename!r}' if error.filename else ''}"
+            if not reporter.total:
+                raise VisenvError(f"No run can be written to {str(out)!r}: {why}. Use another directory.") from error
             raise VisenvError(
                 f"The run stopped: {why}. {_what_is_safe(reporter, out)} When that is mended, continue with\n  {command}"
             ) from error

@@ -29,17 +29,28 @@ class Estimate:
     num_clusters: int
 
 
-def clustered_mean(values: Sequence[float], clusters: Sequence[Hashable], *, confidence: float = 0.95) -> Estimate:
+def clustered_mean(
+    values: Sequence[float],
+    clusters: Sequence[Hashable],
+    *,
+    confidence: float = 0.95,
+    bounds: tuple[float, float] | None = None,
+) -> Estimate:
     """Return the mean of values that come in clusters, with its standard error and confidence interval.
 
     With G clusters, residuals e and n values, the standard error is
     ``sqrt(G / (G - 1) * sum_g (sum_{i in g} e_i)^2) / n``; the interval takes the t distribution with G - 1 degrees of
     freedom. With one value per cluster that is the textbook ``s / sqrt(n)``.
 
+    Where all values are equal that interval has no width, however few they are. With ``bounds`` it then says what is
+    really known: seen in none of G clusters, other values have a share of at most ``1 - (1 - confidence)^(1 / G)``, and
+    could lie at either bound.
+
     Args:
         values: One number per sample.
         clusters: The cluster of each.
         confidence: Of the interval, between 0 and 1.
+        bounds: The least and the greatest value there can be.
 
     Raises:
         BadValueError: Lists of different length, or a confidence that is none.
@@ -50,7 +61,8 @@ def clustered_mean(values: Sequence[float], clusters: Sequence[Hashable], *, con
 
     Source: E. Miller, "Adding Error Bars to Evals", arXiv:2411.00640, equation 4 (the sum over clusters); the factor
     G / (G - 1) and the t distribution follow Cameron and Miller, "A Practitioner's Guide to Cluster-Robust Inference",
-    Journal of Human Resources 50 (2015), section VI.
+    Journal of Human Resources 50 (2015), section VI; equal values as in Hanley and Lippman-Hand, "If Nothing Goes Wrong,
+    Is Everything All Right?", JAMA 249 (1983), of which 3 / n is the short form.
     """
     if len(values) != len(clusters):
         raise bad_value("clusters", len(clusters), expected=f"one per value, {len(values)}")
@@ -68,6 +80,10 @@ def clustered_mean(values: Sequence[float], clusters: Sequence[Hashable], *, con
         residuals.setdefault(cluster, []).append(value - mean)
     squares = math.fsum(math.fsum(group) ** 2 for group in residuals.values())
     error = math.sqrt(num_clusters / (num_clusters - 1) * squares) / n
+    if bounds is not None and min(values) == max(values):
+        share = 1 - (1 - confidence) ** (1 / num_clusters)
+        low, high = mean - share * (mean - bounds[0]), mean + share * (bounds[1] - mean)
+        return Estimate(mean=mean, standard_error=0.0, low=low, high=high, n=n, num_clusters=num_clusters)
     half = float(stats.t.ppf(0.5 + confidence / 2, num_clusters - 1)) * error
     return Estimate(mean=mean, standard_error=error, low=mean - half, high=mean + half, n=n, num_clusters=num_clusters)
 

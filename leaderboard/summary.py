@@ -124,7 +124,7 @@ def digest_of(run: Path) -> str:
 def _row(agent: AgentInfo, task: TaskInfo, records: Sequence[EpisodeRecord], profile: Profile) -> SummaryRow:
     scored = [r for r in records if not r.failed and r.row is not None]
     rows = [r.row for r in scored if r.row is not None]
-    estimate = clustered_mean([profile.primary(row) for row in rows], [r.cluster for r in scored])
+    estimate = clustered_mean([profile.primary(row) for row in rows], [r.cluster for r in scored], bounds=(0.0, 1.0))
     return SummaryRow(
         agent=agent.name, task=task.name, task_version=task.version, split=task.split, level=task.level,
         n=len(scored), of=task.num_samples,

@@ -79,6 +79,8 @@ class Answer:
             choice = data["choice"]
             if type(count) not in (int, type(None)) or not isinstance(choice, (str, type(None))):
                 raise TypeError("count or choice of another type")
+            if data["labels"] and len(data["labels"]) != len(data["boxes_xyxy"]):
+                raise ValueError(f"{len(data['labels'])} labels for {len(data['boxes_xyxy'])} boxes")
             return cls(
                 no_target=bool(data["no_target"]),
                 masks=tuple(Mask.from_json(m) for m in data["masks"]),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from PIL import Image as PilImage
 from visenv.leaderboard import run_bench
 from visenv.leaderboard.records import EpisodeRecord, RunInfo
 from visenv.leaderboard.rundir import EpisodeLog, ImageFiles, latest, read_records
 
 from visenv.errors import BadValueError, VisenvError
+from visenv.images import load_image
 from visenv.redaction import redact
 
 
@@ -100,6 +103,35 @@ def test_pictures_are_stored_once_and_whole(run, fakes):
 def test_every_recorded_picture_is_there(run):
     files = {i.file for r in read_records(run) for i in r.images.values()}
     assert files and files == {p.name for p in (run / "images").iterdir()}
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["linked", "copied"])
+def test_pictures_that_lie_on_a_disk_are_linked(settings, fakes, tmp_path, monkeypatch, links):
+    class Filed(fakes.Blobs):
+        """The same blobs, from files with two endings."""
+
+        def sample(self, split, level, index):
+            made = super().sample(split, level, index)
+            path = tmp_path / f"{index}{('.PNG', '.bmp')[index % 2]}"
+            if not path.exists():
+                PilImage.fromarray(made.images[0].pixels).save(path)
+            return replace(made, images=(load_image(path),), files=(path,))
+
+    def refuse(*_):
+        raise OSError("another disk")
+
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+    run_bench(settings("blob-finder", "blob-guesser", tasks=(Filed(),), keep_images=0), tmp_path / "run")
+    found = read_records(tmp_path / "run")
+    stored = {i.file for r in found for i in r.images.values() if i.file}
+    assert len(stored) == 6 == len(list((tmp_path / "run/images").iterdir()))
+    for record in found:
+        (image,) = [i for i in record.images.values() if i.file]
+        source = tmp_path / f"{record.index}{('.PNG', '.bmp')[record.index % 2]}"
+        path = tmp_path / "run/images" / image.file
+        assert image.source == "img_0" and path.stem == image.hash == load_image(path).hash
+        assert path.samefile(source) == links and path.read_bytes() == source.read_bytes()
 
 
 def test_run_json_comes_back(run):

@@ -73,3 +73,21 @@ def test_bad_arguments():
         clustered_mean([1.0], [])
     with pytest.raises(BadValueError, match="confidence"):
         clustered_mean([1.0], [1], confidence=95)
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high"), [(1.0, 0.05**0.1, 1.0), (0.0, 0.0, 1 - 0.05**0.1), (0.5, None, None)]
+)
+def test_equal_values_are_not_certainty(value, low, high):
+    found = clustered_mean([value] * 20, [i // 2 for i in range(20)], bounds=(0, 1))
+    assert found.mean == value and found.standard_error == 0 and found.low < found.high
+    if low is not None:
+        assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+    else:
+        assert found.high - value == pytest.approx(value - found.low)
+    bare = clustered_mean([value] * 20, range(20))
+    assert bare.low == bare.high == value, "without bounds nothing else can be said"
+
+
+def test_a_hundred_right_answers_are_the_rule_of_three():
+    assert clustered_mean([1.0] * 100, range(100), bounds=(0, 1)).low == pytest.approx(1 - 3 / 100, abs=1e-3)

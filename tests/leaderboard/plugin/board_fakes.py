@@ -167,6 +167,10 @@ class Guesser:
         return call("draw_box", image="img_0", x1=x, y1=y, x2=x + 300, y2=y + 200)
 
 
+MISCHIEF = "\u202eRLO\u202dLRO\u2067RLI\u2066LRI\u2068FSI\u200e\u200f\u200b\u2028\x07\x1b]0;title\x07</script><svg onload=alert(1)>"
+"""Changes of direction left open, what cannot be seen, terminal escapes, and markup."""
+
+
 class Hostile:
     """Says what should hurt a page, a record or a terminal."""
 
@@ -175,8 +179,11 @@ class Hostile:
     def start(self, spec):
         said = iter(
             [
-                "<script>alert(1)</script>\ud800\x00\x1b[31m</td>",
-                {"name": "detect", "arguments": {"images": ["img_0"], "phrase": "<img src=x onerror=alert(1)>"}},
+                "<script>alert(1)</script>\ud800\x00\x1b[31m</td>" + MISCHIEF + "A" * 1_000_000,
+                {
+                    "name": "detect",
+                    "arguments": {"images": ["img_0"], "phrase": "<img src=x onerror=alert(1)>" + MISCHIEF},
+                },
                 object(),
                 {"name": "submit", "arguments": {"a": float("nan")}},
             ]

@@ -1,0 +1,194 @@
+"""Building the site of one or several runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from visenv.errors import bad_value
+from visenv.task import Task
+
+from ..records import EpisodeRecord, plain
+from .episodes import episode_data
+from .folder import FORMAT, SiteFolder
+from .gathering import Place, Run, TaskShelf, find_blocks, overall_rows, read_runs, table_rows
+from .samples import Rebuilt
+from .shards import shard, text_hash
+
+__all__ = ["Progress", "build_site", "site_data"]
+
+Progress = Callable[[int, int], None]
+"""Called with the number of episodes written and of all."""
+SCRIPTS = ("text", "load", "rle", "view", "table", "board", "episodes", "pane", "replay", "main")
+"""In the order in which the page runs them."""
+CUT = 300
+"""Characters of an instruction in a list."""
+
+
+def build_site(
+    runs: Sequence[Path], out: Path, *, tasks: Mapping[str, Task] | None = None, progress: Progress | None = None
+) -> Path:
+    """Write the site of some runs: tables, and a replay of every episode. It opens from disk.
+
+    The same runs give the same bytes. Pictures and questions that an earlier build made are taken over; the page changes only at
+    the end, in one step, so an interrupted build leaves the site as it was.
+
+    Args:
+        runs: Run directories.
+        out: The site's folder: new, empty, or of an earlier site.
+        tasks: Tasks by name, to show questions, truths and pictures that the runs did not store; those not given are looked up. What
+            cannot be made again is shown without, and the page says why.
+        progress: Told how far it is.
+
+    Returns:
+        The path of ``index.html``.
+
+    Raises:
+        BadValueError: A run is none, or ``out`` holds what is not ours.
+    """
+    page, _ = site_data(runs, out, tasks=tasks, progress=progress)
+    return page
+
+
+def site_data(
+    runs: Sequence[Path], out: Path, *, tasks: Mapping[str, Task] | None = None, progress: Progress | None = None
+) -> tuple[Path, dict[str, Any]]:
+    """Do as :func:`build_site`; return also the rows of its tables, as ``visenv report --json`` prints them."""
+    if not runs:
+        raise bad_value("runs", [], expected="at least one run directory")
+    shelf = TaskShelf(tasks)
+    read = read_runs(runs, shelf)
+    folder = SiteFolder.open(out)
+    total = sum(len(run.records) for run in read)
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
+    places = find_blocks(read)
+    blocks = []
+    for place in places:
+        lists, num_episodes = _write_episodes(folder, read, place, shelf, step)
+        blocks.append(_block(read, place) | {"list": lists, "num_episodes": num_episodes})
+    overall = overall_rows(read, list(places))
+    index = {"format": FORMAT, "runs": [_run(run) for run in read], "blocks": blocks, "overall": overall}
+    name, script = shard(index)
+    folder.put(f"data/{name}.js", script)
+    _write_page(folder, name)
+    folder.sweep()
+    rows = [
+        {"place": at, "run": read[number].label} | plain(dataclasses.asdict(row))
+        for place in places
+        for at, number, row in table_rows(read, place)
+    ]
+    named = [{**row, "run": read[row["run"]].label} for row in overall]
+    return out / "index.html", {"index": str(out / "index.html"), "rows": rows, "overall": named}
+
+
+def _write_page(folder: SiteFolder, index: str) -> None:
+    source = files("visenv.leaderboard.site") / "page"
+    parts = {f"{name}.js": (source / f"{name}.js").read_text("utf-8") for name in SCRIPTS}
+    parts["site.css"] = (source / "site.css").read_text("utf-8")
+    code = f"page-{text_hash(*parts.values())}"
+    for name, text in parts.items():
+        folder.put(f"{code}/{name}", text.encode("utf-8"), always=True)
+    scripts = "\n".join(f'<script defer src="{code}/{name}.js"></script>' for name in SCRIPTS[:-1])
+    page = Template((source / "index.html").read_text("utf-8")).substitute(code=code, scripts=scripts, index=index)
+    folder.put("index.html", page.encode("utf-8"), always=True)
+
+
+def _write_episodes(
+    folder: SiteFolder, runs: Sequence[Run], place: Place, shelf: TaskShelf, step: Callable[[], None]
+) -> tuple[str, int]:
+    """Write every episode of one table and their list; return the list's name and their number."""
+    by_index: dict[int, list[tuple[int, EpisodeRecord]]] = {}
+    for number, run in enumerate(runs):
+        for key, record in sorted(run.records.items()):
+            if (key[1], record.task_version, *key[2:4]) == place:
+                by_index.setdefault(key[4], []).append((number, record))
+    players = {
+        (number, agent.name): i
+        for i, (number, agent) in enumerate((n, a) for n, run in enumerate(runs) for a in run.info.agents)
+    }
+    reasons: dict[str, int] = {}
+    samples, rows = [], []
+    for at, index in enumerate(sorted(by_index)):
+        found = by_index[index]
+        rebuilt = Rebuilt([record for _, record in found], shelf)
+        question = rebuilt.put_question(folder)
+        text = question["text"]
+        samples.append(
+            {
+                "id": found[0][1].sample_id, "index": index, "text": None if text is None else text[:CUT],
+                "file": question["file"], "why": question["why"],
+            }
+        )  # fmt: skip
+        for number, record in sorted(found, key=lambda f: players.get((f[0], f[1].agent), len(players))):
+            same = record.target in ("", rebuilt.target)
+            data = episode_data(folder, runs[number], record, rebuilt) | {"same_truth": same}
+            name, script = shard(data)
+            folder.put(f"data/{name}.js", script)
+            reason = reasons.setdefault(record.reason, len(reasons))
+            player = players.setdefault((number, record.agent), len(players))
+            rows.append([player, at, record.score, reason, record.costs.turns, int(record.failed), name])
+            step()
+    content = {
+        "players": [[number, agent] for number, agent in players], "reasons": list(reasons), "samples": samples,
+        "rows": rows,
+    }  # fmt: skip
+    name, script = shard(content)
+    folder.put(f"data/{name}.js", script)
+    return name, len(rows)
+
+
+def _block(runs: Sequence[Run], place: Place) -> dict[str, Any]:
+    rows = table_rows(runs, place)
+    task, version, split, level = place
+    metrics = list(dict.fromkeys(name for _, _, row in rows for name in row.metrics))
+    profiles = list(dict.fromkeys((row.profile, row.profile_source) for _, _, row in rows))
+    return {
+        "task": task, "version": version, "split": split, "level": level, "metrics": metrics, "profiles": profiles,
+        "differ": _differ(runs, place),
+        "rows": [
+            {
+                "place": at, "run": number, "agent": row.agent, "privileged": row.privileged, "score": row.primary,
+                "low": row.ci_low, "high": row.ci_high, "clusters": row.num_clusters, "profile": row.profile,
+                "metrics": [row.metrics.get(name) for name in metrics], "n": row.n, "of": row.of,
+                "failures": row.failures, "turns": row.turns, "tool_calls": row.tool_calls,
+                "invalid_calls": row.invalid_calls, "visual_tokens": row.visual_tokens,
+                "max_visual_tokens": row.max_visual_tokens, "seconds": row.measured.get("seconds"),
+                "memory_mib": row.measured.get("peak_memory_mib"),
+                "reasons": sorted(row.reasons.items(), key=lambda kv: (-kv[1], kv[0])),
+            }
+            for at, number, row in rows
+        ],
+    }  # fmt: skip
+
+
+def _differ(runs: Sequence[Run], place: Place) -> bool:
+    """Whether the runs of a table were asked different samples."""
+    asked = []
+    for run in runs:
+        mine = {k[4] for k, r in run.records.items() if (k[1], r.task_version, *k[2:4]) == place}
+        if mine:
+            asked.append(mine)
+    return any(a != asked[0] for a in asked)
+
+
+def _run(run: Run) -> dict[str, Any]:
+    info = run.info
+    return {
+        "label": run.label, "toolset": info.toolset, "memory": info.memory, "experts": info.experts,
+        "reward": info.reward, "grammar": info.grammar, "seed": info.seed, "limit": info.limit,
+        "max_turns": info.max_turns, "keep_images": info.keep_images, "versions": sorted(info.versions.items()),
+        "identities": sorted(info.expert_identities.items()), "agents": [a.name for a in info.agents],
+        "samples": None if info.samples is None else len(info.samples), "complete": run.summary.complete,
+        "records": len(run.records), "sha256": run.summary.records_sha256,
+    }  # fmt: skip

@@ -1,0 +1,105 @@
+"use strict";
+// Putting text on the page. All text of agents, experts and data sets goes through here, and only ever becomes text nodes.
+
+const visenv = {};
+
+visenv.text = (() => {
+  const CHUNK = 20000; // characters per block of a long text, so that the browser lays out only what is in view
+
+  // Characters that change how others look or that cannot be seen. A joiner inside an emoji is left alone.
+  const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\u2028\u2029\u115F\u1160\u3164\uFFA0]/gu;
+
+  function mark(found) {
+    const code = found.codePointAt(0);
+    if (found === "\n" || found === "\t") return found;
+    if (code < 0x20) return String.fromCharCode(0x2400 + code);
+    if (code === 0x7f) return "\u2421";
+    return `\u2039U+${code.toString(16).toUpperCase().padStart(4, "0")}\u203a`;
+  }
+
+  /** Returns a text with every control, format and half character shown as a visible mark. */
+  function visible(text) {
+    return String(text).replace(HIDDEN, (found, at, whole) => {
+      if (found === "\u200d" && isEmojiJoiner(whole, at)) return found;
+      return mark(found);
+    });
+  }
+
+  function isEmojiJoiner(whole, at) {
+    const after = String.fromCodePoint(whole.codePointAt(at + 1) || 0);
+    const low = whole.charCodeAt(at - 1);
+    const start = low >= 0xdc00 && low <= 0xdfff ? at - 2 : at - 1;
+    const before = String.fromCodePoint(whole.codePointAt(Math.max(0, start)) || 0);
+    return /\p{Extended_Pictographic}/u.test(after) && /[\p{Extended_Pictographic}\p{EMod}\uFE0F]/u.test(before);
+  }
+
+  /** Returns a short text on one line. */
+  function brief(text, limit = 80) {
+    const line = visible(String(text).slice(0, 4 * limit)).replace(/\s+/g, " ").trim();
+    const letters = Array.from(line);
+    return letters.length <= limit && String(text).length <= 4 * limit ? line : letters.slice(0, limit - 1).join("") + "\u2026";
+  }
+
+  /** Makes an element. Attributes are set as attributes, `on…` as listeners; children are nodes or text, never markup. */
+  function el(tag, attributes = {}, ...children) {
+    const [name, ...classes] = tag.split(".");
+    const made = document.createElement(name || "div");
+    if (classes.length) made.className = classes.join(" ");
+    for (const [key, value] of Object.entries(attributes)) {
+      if (value === null || value === undefined || value === false) continue;
+      if (typeof value === "function") made.addEventListener(key.slice(2), value);
+      else made.setAttribute(key, value === true ? "" : String(value));
+    }
+    made.append(...children.flat(Infinity).filter((c) => c !== null && c !== undefined && c !== false));
+    return made;
+  }
+
+  /** Makes an element for a short text of somebody else: one line, isolated from the direction of what is around it. */
+  function quote(text, limit = 80, tag = "bdi.quote") {
+    const made = el(tag, { dir: "auto" }, brief(text, limit));
+    if (String(text).length > limit) made.title = visible(String(text).slice(0, 600));
+    return made;
+  }
+
+  /** Makes a box for a text of any length: the beginning, and a button that shows the rest in place. */
+  function box(text, { limit = 1200, tag = "div.box" } = {}) {
+    const whole = String(text);
+    const made = el(tag, { dir: "auto" });
+    const body = el("span.said", {}, visible(cutAt(whole, limit)));
+    made.append(body);
+    if (whole.length <= limit) return made;
+    const button = el("button.more", { type: "button", "aria-expanded": "false" }, `show all ${whole.length.toLocaleString("en")} characters`);
+    let open = false;
+    button.addEventListener("click", () => {
+      open = !open;
+      button.textContent = open ? "show less" : `show all ${whole.length.toLocaleString("en")} characters`;
+      button.setAttribute("aria-expanded", String(open));
+      body.replaceChildren();
+      made.classList.toggle("long", open);
+      if (open) append(body, whole, 0, () => open);
+      else body.append(visible(cutAt(whole, limit)));
+    });
+    made.append(button);
+    return made;
+  }
+
+  function append(body, whole, from, wanted) {
+    if (from >= whole.length || !wanted()) return;
+    const piece = cutAt(whole.slice(from, from + CHUNK + 1), CHUNK);
+    body.append(el("span.piece", {}, visible(piece)));
+    requestAnimationFrame(() => append(body, whole, from + piece.length, wanted));
+  }
+
+  /** Cuts a text without tearing a pair of surrogates. */
+  function cutAt(text, limit) {
+    if (text.length <= limit) return text;
+    const cut = text.slice(0, limit);
+    return /[\ud800-\udbff]$/.test(cut) ? cut.slice(0, -1) : cut;
+  }
+
+  const number = (value, digits) => value === null || value === undefined ? "\u2013"
+    : value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  const many = (count, what) => `${count.toLocaleString("en")} ${what}${count === 1 ? "" : "s"}`;
+
+  return { visible, brief, el, quote, box, number, many };
+})();

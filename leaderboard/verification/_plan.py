@@ -1,0 +1,169 @@
+"""What a run asks of each task, and what this installation knows of it: its samples' truths, or its profile alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from visenv.tasks.profiles import PROFILES
+
+from visenv import plugins
+from visenv.answers import Target
+from visenv.env import make_task
+from visenv.errors import UnknownNameError, short
+from visenv.task import Profile, Sample, Task
+
+from ..records import RunInfo, TaskInfo
+from ..sampling import indices_of
+from ._findings import Findings, printable
+from ._result import TaskCheck
+
+__all__ = ["TaskPlan", "Truth", "make_plan"]
+
+TRUTHS_KEPT = 4096
+MAX_SAMPLES = 1_000_000
+"""Most samples that a run may say it asks of a task."""
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What a sample says, without its pixels."""
+
+    id: str
+    cluster: str
+    target: Target
+    fingerprint: str
+    images: tuple[tuple[str, tuple[int, int]], ...]
+    """Hash and size of each image."""
+
+    @classmethod
+    def of(cls, sample: Sample) -> Truth:
+        """Keep what is needed of a sample."""
+        images = tuple((i.hash, i.size_wh) for i in sample.images)
+        return cls(sample.id, sample.cluster, sample.target, sample.target.fingerprint, images)
+
+
+@dataclass(slots=True)
+class TaskPlan:
+    """One task of the run, what is known of it here, and how many of its records were checked how."""
+
+    info: TaskInfo
+    task: Task | None = None
+    """``None`` when its targets cannot be made."""
+    reason: str | None = None
+    """Why answers cannot be scored again."""
+    profile: Profile | None = None
+    """``None`` when nobody here knows it, and before the first record when only its name can tell."""
+    indices: frozenset[int] | None = None
+    """Of the samples asked; ``None`` when the size of the split is not known."""
+    candidates: dict[str, Profile] = field(default_factory=dict)
+    """Profiles by name, from which the first record's is taken when there is no task."""
+    named: str | None = None
+    """The profile that the first record names."""
+    rescored: int = 0
+    reaggregated: int = 0
+    failed: int = 0
+    different: int = 0
+    _truths: dict[int, Truth] = field(default_factory=dict)
+
+    def truth(self, index: int) -> Truth:
+        """Return what the task says of a sample; whatever its code raises."""
+        if index not in self._truths:
+            assert self.task is not None
+            while len(self._truths) >= TRUTHS_KEPT:
+                del self._truths[next(iter(self._truths))]
+            self._truths[index] = Truth.of(self.task.sample(self.info.split, self.info.level, index))
+        return self._truths[index]
+
+    def name_profile(self, name: str, found: Findings) -> None:
+        """Take the profile that the first record names, where no task says it."""
+        if self.named is not None:
+            return
+        self.named = name
+        if self.task is None:
+            self.profile = self.candidates.get(name)
+        if self.profile is None:
+            known = f"The profile {printable(name)} of {printable(self.info.name)} is not known here"
+            found.note(f"{known}: of its numbers only the mean of the recorded scores was computed.")
+
+    @property
+    def aggregating(self) -> Profile:
+        """The profile, or a stand-in that has the mean of the recorded scores and no metrics."""
+        return self.profile or Profile(
+            name=self.named or "", source="", row=lambda target, answer: {}, aggregate=lambda rows: {},
+            primary=lambda row: float(row["score"]),
+        )  # fmt: skip
+
+    @property
+    def check(self) -> TaskCheck:
+        """What the result says of the task."""
+        i = self.info
+        return TaskCheck(
+            task=i.name, version=i.version, split=i.split, level=i.level, rescored=self.rescored,
+            reaggregated=self.reaggregated, failed=self.failed, different=self.different, reason=self.reason,
+        )  # fmt: skip
+
+
+def make_plan(info: TaskInfo, run: RunInfo, tasks: Mapping[str, Task], found: Findings) -> TaskPlan:
+    """Look for a task of the run here, and say which samples the run asks of it.
+
+    Args:
+        info: The task.
+        run: Says which samples are asked.
+        tasks: By name, before those that are installed.
+        found: Gets what is wrong.
+    """
+    plan = TaskPlan(info=info, candidates=dict(PROFILES))
+    size: int | None = None
+    try:
+        task = tasks.get(info.name) or _installed(info.name)
+        if isinstance(task, str):
+            plan.reason = task
+        else:
+            plan.candidates[task.profile.name] = task.profile
+            if task.version == info.version:
+                size = task.num_samples(info.split, info.level)
+                plan.task, plan.profile = task, task.profile
+            else:
+                plan.reason = f"version {printable(info.version)} was played, {task.version} is installed"
+    except UnknownNameError as error:
+        found.add("plan", "run.json", str(error))
+        plan.reason = str(error)
+    except Exception as error:  # a task's code or data: whatever is wrong there, its targets cannot be made
+        plan.reason = printable(f"{type(error).__name__}: {error}", 300)
+    plan.indices = _asked(plan, run, size, found)
+    return plan
+
+
+def _installed(name: str) -> Task | str:
+    """Return a task by its exact name, or why there is none; never with options, which a file could have made up."""
+    if name not in plugins.names("tasks"):
+        return f"the task {printable(name)} is not installed"
+    task = make_task(name)
+    return task if task.name == name else f"the task installed as {name} calls itself {printable(task.name)}"
+
+
+def _asked(plan: TaskPlan, run: RunInfo, size: int | None, found: Findings) -> frozenset[int] | None:
+    """Return which indices the run asks of a task; ``None`` when the size of the split decides and is not known."""
+    info = plan.info
+    where = f"run.json, task {printable(info.name)}"
+    if not 0 <= info.num_samples <= MAX_SAMPLES:
+        found.add("plan", where, f"num_samples is {short(info.num_samples)}")
+        return frozenset()
+    if plan.task is None and run.samples is None:
+        if run.limit is not None and info.num_samples >= run.limit:
+            if info.num_samples > run.limit:
+                found.add("plan", where, f"{info.num_samples} samples, but the limit is {run.limit}")
+            found.note(f"Which samples of {printable(info.name)} were asked was not checked.")
+            return None
+        size = info.num_samples
+    try:
+        indices = indices_of(
+            info.name, info.split, info.level, size=size, samples=run.samples, limit=run.limit, seed=run.seed
+        )
+    except ValueError as error:  # BadValueError, and numbers of too many digits
+        found.add("plan", where, printable(str(error), 300))
+        return frozenset()
+    if len(indices) != info.num_samples:
+        found.add("plan", where, f"{info.num_samples} samples, but its limit, samples and seed ask {len(indices)}")
+    return frozenset(indices)

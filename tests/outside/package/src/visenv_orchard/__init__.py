@@ -1,0 +1,1 @@
+"""A task, a tool, an expert and an agent for visenv, in a package of their own."""

@@ -1,0 +1,57 @@
+"""Everything registered passes the checks that outsiders are given, and nothing registered is left out."""
+
+from __future__ import annotations
+
+import pytest
+from visenv.leaderboard.cast import PRIVILEGED, Grant
+
+from visenv import AnswerKind, make_experts, plugins
+from visenv.testing import check_agent, check_expert, check_task, check_tool, check_toolset
+from visenv.tools import Tool
+
+TASKS = [(name, level) for name in plugins.names("tasks") for level in plugins.load("tasks", name).levels]
+TOOLSETS = {name: plugins.load("toolsets", name) for name in plugins.names("toolsets")}
+TOOLS = [
+    (f"{name}/{one.name}", kind) for name, tools in TOOLSETS.items() for kind in AnswerKind for one in tools.for_answers(kind).tools
+]  # fmt: skip
+EXPERTS = plugins.names("experts")
+AGENTS = plugins.names("agents")
+
+
+def test_the_parameters_are_the_registry():
+    assert sorted({name for name, _ in TASKS}) == plugins.names("tasks")
+    assert sorted(TOOLSETS) == plugins.names("toolsets")
+    assert {name for name, _ in TOOLS} == {f"{n}/{t}" for n, tools in TOOLSETS.items() for t in tools.names}
+    assert len(AGENTS) >= 6 and len(EXPERTS) >= 1 and len(TASKS) >= 15
+    assert all(isinstance(t, Tool) for tools in TOOLSETS.values() for t in tools.tools)
+
+
+@pytest.fixture(scope="module")
+def embedded():
+    return make_experts("embedded:threads=1")
+
+
+@pytest.mark.parametrize(("name", "level"), TASKS, ids=[f"{n}/val/{level}" for n, level in TASKS])
+def test_tasks(name, level):
+    check_task(name, split="val", level=level, num_samples=2 if level == 1 else 1, processes=level == 1)
+
+
+@pytest.mark.parametrize(("name", "kind"), TOOLS, ids=[f"{n}/{kind.value}" for n, kind in TOOLS])
+def test_tools(name, kind):
+    check_tool(name, kind=kind, num_calls=12)
+
+
+@pytest.mark.parametrize("name", TOOLSETS)
+def test_toolsets_with_embedded_experts(name, embedded):
+    check_toolset(name, experts=embedded, kinds=[AnswerKind.MASK], num_calls=8)
+
+
+@pytest.mark.parametrize("name", EXPERTS)
+def test_experts(name):
+    check_expert(name)
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_agents(name, embedded):
+    grant = (lambda episode: Grant(episode, may_register=name == "oracle")) if name in PRIVILEGED else None
+    check_agent(name, toolsets=["full", "visharness"], experts=embedded, privilege=grant)

@@ -1,0 +1,279 @@
+"""Checking an expert: results that fit, whatever the batch, and pictures left as they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, get_args
+
+import numpy as np
+
+from .. import plugins
+from ..errors import ExpertError, bad_value, short
+from ..experts import (
+    Capability,
+    Detections,
+    DetectRequest,
+    Expert,
+    PointRequest,
+    Points,
+    ReadRequest,
+    Request,
+    Segmentation,
+    SegmentRequest,
+    TextLines,
+    Upscaled,
+    UpscaleRequest,
+)
+from ..experts._check import find_problem
+from ..images import Image
+from ..masks import Mask, mask_iou_matrix
+from ._stand_ins import draw_scene
+from ._subject import Subject
+
+__all__ = ["check_expert"]
+
+SIZES_WH = ((200, 150), (97, 161))
+EXTREME_WH = ((1, 1), (1, 64), (64, 1), (2, 3), (640, 8))
+"""Sizes at which models break: patches and crops of an episode may have them."""
+SLACK_PX = 1.0
+"""How far a box or point may lie outside its picture."""
+FORM = "Turn what the model gives into the documented form: pixels of the request's image, best first."
+BATCH = "Answer each request from itself alone: no state between calls, no padding that shows, no sampling."
+
+
+def check_expert(
+    expert: str | Expert | Sequence[Expert],
+    *,
+    images: Sequence[Image] | None = None,
+    phrases: Sequence[str] = ("object", "red apple", "no such thing at all"),
+    tolerance: float = 0.0,
+) -> None:
+    """Check that an expert keeps the promises of :class:`visenv.Expert` for every capability it claims.
+
+    Args:
+        expert: A registered name with options, an expert, or several. They are closed at the end.
+        images: Pictures to ask about; two drawn scenes by default.
+        phrases: What to look for and point at.
+        tolerance: How far results may differ between batches (boxes and points in pixels, scores, share of a mask), for models
+            whose arithmetic depends on the batch; 0 for equal ones.
+
+    Raises:
+        ConformanceError: A promise is broken.
+        UnknownNameError: No such expert.
+        BadValueError: The expert has no such option.
+    """
+    experts = _resolve(expert)
+    again = _resolve(expert) if isinstance(expert, str) else experts
+    if not experts:
+        raise bad_value("expert", expert, expected="at least one expert")
+    pictures = [draw_scene(size, seed=k)[0] for k, size in enumerate(SIZES_WH)] if images is None else list(images)
+    for one, other in zip(experts, again, strict=True):
+        subject = Subject(f"Expert {getattr(one, 'name', one)!r}")
+        _check_form(subject, one)
+        for capability in sorted(one.capabilities):
+            where = subject.at(f"capability {capability!r}")
+            _check_answers(where, one, other, _requests(capability, pictures, phrases), tolerance)
+            _check_extremes(where, one, capability, phrases)
+    for one in {id(e): e for e in [*experts, *again]}.values():
+        subject = Subject(f"Expert {one.name!r}")
+        with subject.running("`close`, called twice", remedy="Closing what is closed does nothing."):
+            one.close()
+            one.close()
+
+
+def _resolve(expert: Any) -> list[Expert]:
+    made = plugins.build("experts", expert) if isinstance(expert, str) else expert
+    return list(made) if isinstance(made, (list, tuple)) else [made]
+
+
+def _check_form(subject: Subject, expert: Any) -> None:
+    subject.need(isinstance(expert, Expert), f"it is {short(expert)}", expected="a visenv.Expert, or a list of them", remedy="Subclass visenv.Expert and write `run`.")  # fmt: skip
+    for name in ("name", "version", "identity"):
+        value = getattr(expert, name, None)
+        subject.need(
+            isinstance(value, str) and value.strip() and value.isprintable() and not any(c.isspace() for c in value), f"its `{name}` is {short(value)}",
+            expected="a word", remedy="It stands in every record and names cached results.",
+        )  # fmt: skip
+    capabilities, known = getattr(expert, "capabilities", None), get_args(Capability)
+    subject.need(
+        isinstance(capabilities, frozenset) and capabilities and capabilities <= set(known), f"its `capabilities` are {short(capabilities)}",
+        expected=f"a frozenset of some of {', '.join(known)}", remedy="Name what `run` answers.",
+    )  # fmt: skip
+    subject.need(expert.identity == expert.identity, "its `identity` changes", expected="one identity", remedy="It names cached results.")  # fmt: skip
+
+
+def _requests(capability: Capability, images: Sequence[Image], phrases: Sequence[str]) -> list[Request]:
+    requests: list[Request] = []
+    for image in images:
+        width, height = image.size_wh
+        match capability:
+            case "detect":
+                requests += [DetectRequest(image=image, phrase=p) for p in phrases]
+            case "point":
+                requests += [PointRequest(image=image, phrase=p) for p in phrases]
+            case "upscale":
+                requests += [UpscaleRequest(image=image, scale=s) for s in (2, 4)]
+            case "read":
+                requests.append(ReadRequest(image=image))
+            case "segment":
+                requests += _prompts(image, float(width), float(height))
+    return requests
+
+
+def _prompts(image: Image, width: float, height: float) -> list[Request]:
+    """Every way to ask for a mask: boxes inside, small, whole and at the edge; clicks; all together with a mask to refine."""
+    box = (0.05 * width, 0.08 * height, 0.36 * width, 0.48 * height)
+    boxes = [box, (0.0, 0.0, width, height), (0.0, 0.0, 1.0, 1.0), (0.9 * width, 0.9 * height, width, height)]
+    inside, corner = (0.2 * width, 0.27 * height), (width - 0.5, height - 0.5)
+    previous = Mask.from_box(box, (int(height), int(width)))
+    return [
+        *(SegmentRequest(image=image, box_xyxy=b) for b in boxes),
+        *(SegmentRequest(image=image, points_xy=(xy,), points_positive=(True,)) for xy in (inside, corner, (0.0, 0.0))),
+        SegmentRequest(image=image, points_xy=(inside, corner), points_positive=(True, False), prefer="area"),
+        SegmentRequest(image=image, box_xyxy=box, points_xy=(corner,), points_positive=(False,), previous=previous),
+    ]
+
+
+def _check_answers(
+    subject: Subject, expert: Expert, other: Expert, requests: Sequence[Request], tolerance: float
+) -> None:
+    before = [Image(r.image.pixels.copy()).hash for r in requests]
+    with subject.running("`run` of an empty batch", remedy="Return an empty list."):
+        empty = expert.run([])
+    subject.need(list(empty) == [], f"`run` of an empty batch gives {short(empty)}", expected="[]", remedy="Return an empty list.")  # fmt: skip
+    results = _run(subject, expert, requests)
+    for request, result in zip(requests, results, strict=True):
+        where = subject.at(_words(request))
+        problem = find_problem(request, result) or _find_more(request, result)
+        where.need(problem is None, f"it gives {problem}", expected="a result that fits the request", remedy=FORM)
+    changed = [_words(r) for r, b in zip(requests, before, strict=True) if Image(r.image.pixels.copy()).hash != b]
+    subject.need(not changed, f"it changes the picture of {short(changed[:1])}", expected="pictures to be left alone", remedy="Copy the pixels before changing them.")  # fmt: skip
+    backwards = _run(subject, expert, requests[::-1])[::-1]
+    rounds = {
+        "asked again": _run(subject, expert, requests),
+        "asked alone": [_run(subject, expert, [r])[0] for r in requests],
+        "asked in another order": backwards,
+        "asked of an expert made anew": results if other is expert else _run(subject, other, requests),
+    }
+    for how, found in rounds.items():
+        for request, first, second in zip(requests, results, found, strict=True):
+            subject.at(_words(request)).need(
+                _same(first, second, tolerance), f"its result is another one when {how}: {short(first)}, then {short(second)}",
+                expected="equal results for equal requests", remedy=f"{BATCH} Where arithmetic depends on the batch, pass `tolerance=`.",
+            )  # fmt: skip
+
+
+def _run(subject: Subject, expert: Expert, requests: Sequence[Request]) -> list[Any]:
+    with subject.running(f"`run` of {len(requests)} requests, the first {_words(requests[0])},", remedy="Answer every picture and prompt; nothing found is an answer too."):  # fmt: skip
+        results = expert.run(list(requests))
+    subject.need(
+        isinstance(results, list) and len(results) == len(requests), f"`run` gives {short(results)} for {len(requests)} requests",
+        expected="a list with one result each", remedy="Keep the order of the requests.",
+    )  # fmt: skip
+    return results
+
+
+def _check_extremes(subject: Subject, expert: Expert, capability: Capability, phrases: Sequence[str]) -> None:
+    pictures = [draw_scene(size)[0] for size in EXTREME_WH] + [
+        Image(np.full((40, 60, 3), grey, np.uint8)) for grey in (0, 128, 255)
+    ]
+    for request in _requests(capability, pictures, phrases[:1]):
+        where = subject.at(_words(request))
+        try:
+            with where.running(
+                "it", remedy="Answer, or raise ExpertError for what it cannot answer.", allowed=(ExpertError,)
+            ):
+                (result,) = expert.run([request])
+        except ExpertError as refusal:
+            where.need(str(refusal).strip(), "ExpertError has no message", expected="the reason", remedy="Say why.")
+            continue
+        problem = find_problem(request, result) or _find_more(request, result)
+        where.need(
+            problem is None,
+            f"it gives {problem}",
+            expected="a result that fits the request, or ExpertError",
+            remedy=FORM,
+        )
+
+
+def _find_more(request: Request, result: Any) -> str | None:
+    """Say what of the documented form a result lacks that an expert set does not look at."""
+    width, height = request.image.size_wh
+    match result:
+        case Detections(boxes_xyxy=boxes, scores=scores, labels=labels):
+            if not isinstance(labels, tuple) or not all(isinstance(v, str) and v for v in labels):
+                return f"labels {short(labels)} that are not a tuple of texts"
+            return _find_box_problem(boxes, width, height) or _find_score_problem(scores)
+        case Points(points_xy=points, scores=scores):
+            outside = len(points) and ((points < -SLACK_PX) | (points > np.array([width, height]) + SLACK_PX)).any()
+            return (
+                f"points outside the {width} x {height} px of the picture" if outside else _find_score_problem(scores)
+            )
+        case Segmentation(score=score):
+            return None if 0 <= score <= 1 else f"a score of {score}, outside [0, 1]"
+        case Upscaled(image=image):
+            return None if isinstance(image, Image) else f"a {type(image).__name__} where an Image was expected"
+        case TextLines(lines=lines, boxes_xyxy=boxes):
+            if (
+                not isinstance(lines, tuple)
+                or not all(isinstance(v, str) for v in lines)
+                or np.shape(boxes) != (len(lines), 4)
+            ):
+                return f"lines {short(lines)} and boxes {np.shape(boxes)}"
+            return _find_box_problem(boxes, width, height)
+    return None
+
+
+def _find_box_problem(boxes: Any, width: int, height: int) -> str | None:
+    if not isinstance(boxes, np.ndarray) or boxes.dtype != np.float64:
+        return f"boxes as {getattr(boxes, 'dtype', type(boxes).__name__)} where float64 was expected"
+    if not len(boxes):
+        return None
+    limits = np.array([width, height, width, height]) + SLACK_PX
+    if not np.isfinite(boxes).all() or (boxes < -SLACK_PX).any() or (boxes > limits).any():
+        return f"boxes outside the {width} x {height} px of the picture, such as {boxes[0].tolist()}"
+    if (boxes[:, 2:] <= boxes[:, :2]).any():
+        return f"boxes without area, such as {boxes[(boxes[:, 2:] <= boxes[:, :2]).any(1)][0].tolist()}"
+    return None
+
+
+def _find_score_problem(scores: Any) -> str | None:
+    if not isinstance(scores, np.ndarray) or scores.dtype != np.float64:
+        return f"scores as {getattr(scores, 'dtype', type(scores).__name__)} where float64 was expected"
+    if not np.isfinite(scores).all() or (scores < 0).any() or (scores > 1).any():
+        return f"scores outside [0, 1], such as {scores.tolist()[:3]}"
+    return "scores that do not descend" if (np.diff(scores) > 0).any() else None
+
+
+def _same(first: Any, second: Any, tolerance: float) -> bool:
+    match first, second:
+        case Mask(), Mask():
+            whole = max(first.area_px, second.area_px)
+            near = not whole or (
+                first.size_hw == second.size_hw and float(mask_iou_matrix([first], [second])[0, 0]) >= 1 - tolerance
+            )
+            return first == second or (tolerance > 0 and near)
+        case np.ndarray(), np.ndarray():
+            return first.shape == second.shape and bool(np.allclose(first, second, rtol=0, atol=tolerance))
+        case float(), float():
+            return math.isclose(first, second, rel_tol=0, abs_tol=tolerance)
+        case tuple(), tuple():
+            return len(first) == len(second) and all(_same(a, b, tolerance) for a, b in zip(first, second, strict=True))
+        case Image(), Image():
+            apart = (
+                np.abs(first.pixels.astype(np.int16) - second.pixels)
+                if first.size_wh == second.size_wh
+                else np.array([999])
+            )
+            return float(apart.max()) <= 255 * tolerance
+    fields = getattr(type(first), "__dataclass_fields__", None)
+    if fields and type(first) is type(second):
+        return all(_same(getattr(first, f), getattr(second, f), tolerance) for f in fields)
+    return bool(first == second)
+
+
+def _words(request: Request) -> str:
+    width, height = request.image.size_wh
+    more = {k: getattr(request, k) for k in ("phrase", "scale", "box_xyxy", "points_xy") if getattr(request, k, None)}
+    return f"request {request.capability} {short(more, 120)} on {width} x {height} px"
