@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scipy import stats
+from scipy import special
 
 from visenv.errors import BadValueError, bad_value, short, unknown_name
 
@@ -231,7 +231,7 @@ def _overall(tasks: Sequence[TaskComparison]) -> OverallComparison | None:
     variance = math.fsum(e**2 for e, _ in errors)
     freedom = variance**2 / math.fsum(e**4 / df for e, df in errors)
     error = math.sqrt(variance) / len(tasks)
-    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * error
+    half = float(special.stdtrit(freedom, 0.5 + CONFIDENCE / 2)) * error
     return OverallComparison(
         num_tasks=len(tasks), difference=mean, standard_error=error, low=max(-1.0, mean - half),
         high=min(1.0, mean + half),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy import stats
+from scipy import special
 
 from visenv.errors import bad_value
 
@@ -84,7 +84,7 @@ def clustered_mean(
         share = 1 - (1 - confidence) ** (1 / num_clusters)
         low, high = mean - share * (mean - bounds[0]), mean + share * (bounds[1] - mean)
         return Estimate(mean=mean, standard_error=0.0, low=low, high=high, n=n, num_clusters=num_clusters)
-    half = float(stats.t.ppf(0.5 + confidence / 2, num_clusters - 1)) * error
+    half = float(special.stdtrit(num_clusters - 1, 0.5 + confidence / 2)) * error
     return Estimate(mean=mean, standard_error=error, low=mean - half, high=mean + half, n=n, num_clusters=num_clusters)
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from visenv.leaderboard import RunSettings, read_records, run_bench
@@ -126,6 +127,15 @@ def test_overhead_of_a_step(report, benchmark, tmp_path):
         f" the environment {min(bare[1:]):.3f}; record {size:.0f} KiB an episode; bar 2"
     )
     benchmark.pedantic(lambda: None, rounds=1)
+
+
+@pytest.fixture
+def one_thread():
+    """Let OpenCV use one thread here too, as it does in the workers: pictures are drawn outside the experts."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    yield
+    cv2.setNumThreads(before)
 
 
 @pytest.mark.parametrize(
