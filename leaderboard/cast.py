@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import warnings
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +13,12 @@ import visenv
 from visenv import plugins
 from visenv.agent import Agent, make_agent
 from visenv.answers import Target
-from visenv.env import make_rules, make_task
+from visenv.env import default_split, make_rules, make_task
 from visenv.episode import Episode, Rules
-from visenv.errors import VisenvError, bad_value
+from visenv.errors import VisenvError, bad_value, say, stops_the_process
 from visenv.experts import ExpertSet, make_experts
 from visenv.objects import DetectedObject
-from visenv.redaction import redact
+from visenv.redaction import find_secrets, redact
 from visenv.specs import parse_spec
 from visenv.task import Sample, Task
 from visenv.tools import Toolset
@@ -45,7 +46,8 @@ class RunSettings:
     agents: Sequence[str | Agent]
     """Names with options, or agents; an object never gets privileges."""
     tasks: Sequence[str | Task]
-    split: str = "val"
+    split: str | None = None
+    """Which samples; ``None`` is ``val``, or the first split of a task without it."""
     level: int | None = None
     """Difficulty; ``None`` is each task's first."""
     toolset: str | Toolset = "full"
@@ -114,7 +116,7 @@ class Cast:
 
     Args:
         settings: What to run.
-        with_agents: Make the agents too; without, their names are only looked up.
+        with_agents: Make the agents too; without, their names and options are only checked.
         threads: Threads of the embedded experts; ``None`` leaves it to them.
 
     Raises:
@@ -124,6 +126,7 @@ class Cast:
 
     def __init__(self, settings: RunSettings, *, with_agents: bool = True, threads: int | None = None) -> None:
         self.settings = settings
+        self.secrets = find_secrets(settings.specs)
         self.agents: dict[str, Agent] = {}
         self.agent_infos: list[AgentInfo] = []
         self.registering: set[str] = set()
@@ -136,6 +139,7 @@ class Cast:
                 raise bad_value("tasks", task.name, expected="each task once")
             self.tasks[task.name] = task
         self.task_infos = [self._task_info(task) for task in self.tasks.values()]
+        self._check_samples()
         toolset = settings.toolset
         if isinstance(toolset, str):
             toolset = plugins.load("toolsets", toolset)
@@ -178,14 +182,19 @@ class Cast:
             return None
         return Grant(episode, may_register=agent in self.registering)
 
-    def close(self) -> None:
-        """Close the agents, and the experts made here."""
+    def close_agents(self) -> None:
+        """Close the agents made here; what one of them raises is a warning, for nothing depends on it any more."""
         for agent, given in zip(self.agents.values(), self.settings.agents, strict=False):
             close = getattr(agent, "close", None)
             if isinstance(given, str) and close is not None:
-                close()
+                _close(close, agent.name)
+        self.agents.clear()
+
+    def close(self) -> None:
+        """Close the agents, and the experts made here."""
+        self.close_agents()
         if self._owns_experts:
-            self.experts.close()
+            _close(self.experts.close, "experts")
 
     def _add_agent(self, given: str | Agent, *, make: bool) -> None:
         privileged = False
@@ -194,7 +203,7 @@ class Cast:
             plugin = plugins.find("agents", name.strip())
             privileged = PRIVILEGED.get(plugin.name) == plugin.entry_point.value
             label = redact(f"{plugin.name}:{options}" if options else plugin.name)
-            parse_spec(given)
+            plugins.check("agents", given)
         else:
             label = given.name
         if not label.isprintable():
@@ -209,7 +218,8 @@ class Cast:
 
     def _task_info(self, task: Task) -> TaskInfo:
         s = self.settings
-        split = next((name for name in task.splits if name.lower() == s.split.lower()), s.split)
+        asked = default_split(task) if s.split is None else s.split
+        split = next((name for name in task.splits if name.lower() == asked.lower()), asked)
         level = task.levels[0] if s.level is None else s.level
         size = task.num_samples(split, level)
         if s.samples is None:
@@ -217,6 +227,19 @@ class Cast:
         else:
             number = len(indices_of(task.name, split, level, size=size, samples=s.samples, limit=None, seed=s.seed))
         return TaskInfo(name=task.name, version=task.version, split=split, level=level, num_samples=number)
+
+    def _check_samples(self) -> None:
+        """Check that every chosen sample is of this run, and every task has one."""
+        homes = {f"{t.name}/{t.split}/{t.level}".lower() for t in self.task_infos}
+        for sample in self.settings.samples or ():
+            home = sample.rpartition("/")[0]
+            if home and home.lower() not in homes:
+                raise bad_value("sample", sample, expected=f"a sample of {', '.join(sorted(homes))}")
+        for task in self.task_infos:
+            if not task.num_samples:
+                raise bad_value(
+                    "samples", self.settings.samples or (), expected=f"at least one of {task.name}, {task.split}"
+                )
 
     def _versions(self) -> dict[str, str]:
         """Return the version of what computes pixels and scores, and of the packages whose plugins are in use."""
@@ -233,6 +256,15 @@ class Cast:
             if dist is not None:
                 found[dist.name] = dist.version
         return dict(sorted(found.items()))
+
+
+def _close(close: Callable[[], object], name: str) -> None:
+    try:
+        close()
+    except BaseException as error:  # the boundary to a plugin's code
+        if stops_the_process(error):
+            raise
+        warnings.warn(f"{name!r} cannot be closed: {redact(say(error))}.", RuntimeWarning, stacklevel=3)
 
 
 def _canonical(experts: str) -> str:

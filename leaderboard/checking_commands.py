@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from visenv.specs import split_specs
 
 from .compare import compare_runs
 from .comparison_table import print_comparison
+from .progress import counting
+from .safe_files import printable
 from .verification import TaskCheck, verify_run
 
 __all__ = ["compare", "verify"]
@@ -31,17 +30,17 @@ def verify(
 ) -> None:
     """Score a run again from its records and compare everything it states.
 
-    Exit status 0 only if the records give the stated scores. Where a task or its data is not here, recorded rows are only
-    aggregated again; the last line then says that no answer was checked.
+    Exit status 0 only if the records give the stated scores. Where a task or its data is not here, recorded rows are
+    only aggregated again; the last line then says that no answer was checked.
 
     Examples:
       visenv verify runs/a
       visenv verify runs/a --json
     """
-    with _Counter() as counter:
+    with counting("records", from_total=QUIET) as counter:
         found = verify_run(run, progress=counter)
     if as_json:
-        typer.echo(json.dumps(found.to_dict(), indent=2))
+        typer.echo(json.dumps(found.to_dict(), indent=2, allow_nan=False))
     else:
         for task in found.tasks:
             typer.echo(_line(task))
@@ -82,7 +81,7 @@ def compare(
         tasks=None if task is None else split_specs(task),
     )  # fmt: skip
     if as_json:
-        typer.echo(json.dumps(found.to_dict(), indent=2))
+        typer.echo(json.dumps(found.to_dict(), indent=2, allow_nan=False))
     else:
         print_comparison(found)
     if found.problems:
@@ -96,38 +95,4 @@ def _line(task: TaskCheck) -> str:
     parts += [f"{task.different} DIFFERENT" if task.different else "all equal"]
     parts += [f"{task.failed} failed, without a score"] if task.failed else []
     reason = f" ({task.reason})" if task.reason else ""
-    name = task.task if task.task.isprintable() else repr(task.task)
-    split = task.split if task.split.isprintable() else repr(task.split)
-    return f"{name}, {split}, level {task.level}: {', '.join(parts)}{reason}"
-
-
-class _Counter:
-    """Progress on standard error: a bar on a terminal, a line every tenth elsewhere, nothing for short runs."""
-
-    def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self.bar: Progress | None = None
-        self.told = 0
-
-    def __call__(self, done: int, total: int) -> None:
-        if total < QUIET:
-            return
-        if self.console.is_terminal:
-            if self.bar is None:
-                self.bar = Progress(
-                    TextColumn("records"), BarColumn(), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn(),
-                    console=self.console, transient=True,
-                )  # fmt: skip
-                self.bar.add_task("", total=total)
-                self.bar.start()
-            self.bar.update(self.bar.task_ids[0], completed=done, total=total)
-        elif 10 * done // total > self.told:
-            self.told = 10 * done // total
-            self.console.print(f"{done}/{total} records", markup=False)
-
-    def __enter__(self) -> _Counter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self.bar is not None:
-            self.bar.stop()
+    return f"{printable(task.task)}, {printable(task.split)}, level {task.level}: {', '.join(parts)}{reason}"

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from visenv.env import VisenvEnv, make_task
+from visenv.env import VisenvEnv, default_split, make_task
 from visenv.errors import VisenvError
 from visenv.redaction import redact
 from visenv.specs import split_specs
@@ -23,7 +23,7 @@ from .doctor import examine
 from .listing import catalogue
 from .playing import env_to_task, play_by_hand
 from .progress import ProgressReporter
-from .rundir import latest, read_records
+from .rundir import StorageError, read_states
 from .runner import plan_bench, run_bench
 from .site.command import write_report
 from .table import print_table
@@ -36,7 +36,7 @@ DEMO_SAMPLES = 8
 DEMO_PICTURES = 2
 
 DEFAULTS = {
-    "split": "val", "toolset": "full", "memory": "archive", "experts": "embedded", "seed": 0, "workers": 1,
+    "toolset": "full", "memory": "archive", "experts": "embedded", "seed": 0, "workers": 1,
     "keep-images": 8,
 }  # fmt: skip
 """The options of `bench` that a printed command leaves out."""
@@ -46,7 +46,7 @@ def bench(
     agent: Annotated[str, typer.Option(help="Agents, comma-separated: NAME or NAME:key=value.", show_default=False)],
     task: Annotated[str, typer.Option(help="Tasks, comma-separated.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The run directory. An existing one is continued.", show_default=False)],
-    split: Annotated[str, typer.Option(help="Which samples.")] = "val",
+    split: Annotated[str | None, typer.Option(help="Which samples; val by default, or a task's first split.")] = None,
     level: Annotated[int | None, typer.Option(min=1, max=3, help="Difficulty; each task's first by default.")] = None,
     toolset: Annotated[str, typer.Option(help="The tools to play with.")] = "full",
     memory: Annotated[str, typer.Option(help="Which images stay visible, such as archive or window:k=2.")] = "archive",
@@ -163,7 +163,7 @@ def doctor(
 
 def play(
     env: Annotated[str, typer.Argument(help="A task or environment, such as EmojiRef.", show_default=False)],
-    split: Annotated[str, typer.Option(help="Which samples.")] = "val",
+    split: Annotated[str | None, typer.Option(help="Which samples; val by default, or the task's first.")] = None,
     level: Annotated[int | None, typer.Option(min=1, max=3, help="Difficulty; the first by default.")] = None,
     index: Annotated[int, typer.Option(min=0, help="Which sample of the split.")] = 0,
     toolset: Annotated[str, typer.Option(help="The tools to play with.")] = "full",
@@ -182,8 +182,9 @@ def play(
     """
     name = env_to_task(env)
     task = make_task(name)
+    asked = default_split(task) if split is None else split
     splits = {s.lower(): s for s in task.splits}
-    made = VisenvEnv(name, split=splits.get(split.lower(), split), level=level, toolset=toolset, experts=experts)
+    made = VisenvEnv(name, split=splits.get(asked.lower(), asked), level=level, toolset=toolset, experts=experts)
     try:
         play_by_hand(made, index=index, out=out)
     except KeyboardInterrupt:
@@ -216,7 +217,7 @@ def _terminated_is_interrupted() -> Iterator[None]:
 
 
 def _what_is_safe(reporter: ProgressReporter, out: Path) -> str:
-    done = sum(not r.failed for r in latest(read_records(out)).values())
+    done = sum(read_states(out).values())
     return f"{done} of {reporter.total} episodes are recorded in {out} and safe."
 
 
@@ -244,16 +245,15 @@ def _run(settings: RunSettings, out: Path, *, workers: int, command: str, site: 
             summary = run_bench(settings, out, workers=workers, reporter=reporter)
         except KeyboardInterrupt:
             reporter.stop()
-            safe = _what_is_safe(reporter, out) if reporter.total else "Nothing was begun."
+            safe = _what_is_safe(reporter, out) if reporter.total else "Nothing was played."
             print(f"Interrupted. {safe} Continue with\n  {command}", file=sys.stderr)
             raise typer.Exit(130) from None
-        except OSError as error:
+        except StorageError as error:
             reporter.stop()
-            why = f"{error.strerror or error}{f': {error.filename!r}' if error.filename else ''}"
             if not reporter.total:
-                raise VisenvError(f"No run can be written to {str(out)!r}: {why}. Use another directory.") from error
+                raise VisenvError(f"No run can be written to {str(out)!r}. {error}. Use another directory.") from error
             raise VisenvError(
-                f"The run stopped: {why}. {_what_is_safe(reporter, out)} When that is mended, continue with\n  {command}"
+                f"The run stopped. {error}. {_what_is_safe(reporter, out)} When that is mended, continue with\n  {command}"
             ) from error
     print_table(summary)
     typer.echo(f"Run directory: {out}")
@@ -265,5 +265,7 @@ def _run(settings: RunSettings, out: Path, *, workers: int, command: str, site: 
         typer.echo(f"Next: {shlex.join(['visenv', 'report', str(out), '--out', f'{out}-site'])}")
     failures = sum(row.failures for row in summary.rows)
     if not summary.complete:
-        print(f"{failures} episodes failed and have no score. Play them again with\n  {command}", file=sys.stderr)
+        missing = sum(row.of - row.n for row in summary.rows)
+        failed = f", {failures} of them failed" if failures else ""
+        print(f"{missing} episodes have no score{failed}. Play them again with\n  {command}", file=sys.stderr)
         raise typer.Exit(1)

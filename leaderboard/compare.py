@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from .comparison import (
     OverallComparison,
     SampleDifference,
     TaskComparison,
-    printable,
 )
 from .records import EpisodeRecord, RunInfo, TaskInfo
-from .rundir import latest, read_records
+from .rundir import latest
+from .safe_files import printable, read_lines
 from .statistics import paired_difference
 
 __all__ = ["Comparison", "compare_runs"]
@@ -31,6 +31,8 @@ __all__ = ["Comparison", "compare_runs"]
 LARGEST = 5
 """Samples with the largest differences that are listed for each task."""
 CONFIDENCE = 0.95
+PLAN = ("agents", "tasks", "limit")
+"""Settings that may differ between runs: what they share is compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +47,33 @@ class _Run:
         info = RunInfo.read(path)
         asked = {t.name: (t.version, t.split, t.level) for t in info.tasks}
         records: dict[tuple[str, str], dict[int, EpisodeRecord]] = {}
-        for record in latest(read_records(path)).values():
+        for record in latest(_records(path / "episodes.jsonl")).values():
             if asked.get(record.task) != (record.task_version, record.split, record.level):
                 raise BadValueError(
                     f"{str(path)!r} has a record of {short(record.sample_id)} that its run.json does not ask for. "
                     f"Expected a run as `visenv bench` leaves it. Check it with `visenv verify {path}`."
                 )
-            slim = dataclasses.replace(record, answer=None, transcript=(), objects=(), images={})
-            records.setdefault((record.agent, record.task), {})[record.index] = slim
+            records.setdefault((record.agent, record.task), {})[record.index] = record
         return cls(path, info, records)
 
     @property
     def agents(self) -> list[str]:
         return [a.name for a in self.info.agents]
+
+
+def _records(path: Path) -> Iterator[EpisodeRecord]:
+    """Read records, a torn last line left out, without what is not compared."""
+    try:
+        for number, line in enumerate(read_lines(path), 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                record = EpisodeRecord.from_json(line.decode("utf-8"))
+            except ValueError as error:  # BadValueError and UnicodeDecodeError
+                raise BadValueError(f"{path}, line {number}: {error}") from error
+            yield dataclasses.replace(record, answer=None, transcript=(), objects=(), images={})
+    except FileNotFoundError:
+        return
 
 
 def compare_runs(
@@ -97,6 +113,15 @@ def compare_runs(
                 tasks=compared, overall=_overall(compared),
             )
         )  # fmt: skip
+    if a is not b:
+        kept = [getattr(a.info, name) for name in PLAN]
+        differ = a.info.differences(dataclasses.replace(b.info, **dict(zip(PLAN, kept, strict=True))))
+        notes += [f"The runs differ in {printable(what, 300)}." for what in differ]
+    intervals = [
+        one for pair in found for one in (*pair.tasks, pair.overall) if one is not None and one.low is not None
+    ]
+    if len(intervals) > 1:
+        notes.append(f"{len(intervals)} comparisons, each at {CONFIDENCE:.0%}: together they err more often.")
     return Comparison(
         first=str(a.path), second=str(b.path), agents=tuple(found), problems=tuple(dict.fromkeys(problems)),
         notes=tuple(notes),
@@ -218,23 +243,34 @@ def _profile(task: TaskInfo, records: Sequence[EpisodeRecord]) -> str:
 def _overall(tasks: Sequence[TaskComparison]) -> OverallComparison | None:
     """Average the tasks' differences; degrees of freedom as Welch and Satterthwaite have them.
 
-    Source: F. E. Satterthwaite, "An Approximate Distribution of Estimates of Variance Components", Biometrics Bulletin 2
-    (1946), for a sum of independent means with unequal variances.
+    A task whose differences are all equal gives no standard error. What its samples leave open is added as it is: a
+    share of clusters (as :func:`clustered_mean` bounds it) could differ by anything from -1 to 1. Each of these bounds and
+    the interval of the other tasks take their part of the error that is allowed, so that all hold together (Bonferroni).
+
+    Source: F. E. Satterthwaite, "An Approximate Distribution of Estimates of Variance Components", Biometrics Bulletin
+    2 (1946), for a sum of independent means with unequal variances.
     """
     differences = [t.difference for t in tasks if t.difference is not None]
     if len(tasks) < 2 or len(differences) < len(tasks):
         return None
     mean = math.fsum(differences) / len(tasks)
+    equal = [(t.difference, t.num_clusters) for t in tasks if t.all_equal and t.difference is not None]
     errors = [(t.standard_error, t.num_clusters - 1) for t in tasks if t.standard_error]
-    if len(errors) < len(tasks):
-        return OverallComparison(num_tasks=len(tasks), difference=mean, standard_error=None, low=None, high=None)
+    if not errors or len(errors) + len(equal) < len(tasks):
+        return OverallComparison(
+            num_tasks=len(tasks), difference=mean, standard_error=None, saturated=len(equal), low=None, high=None
+        )
+    allowed = (1 - CONFIDENCE) / (1 + len(equal))
     variance = math.fsum(e**2 for e, _ in errors)
     freedom = variance**2 / math.fsum(e**4 / df for e, df in errors)
     error = math.sqrt(variance) / len(tasks)
-    half = float(special.stdtrit(freedom, 0.5 + CONFIDENCE / 2)) * error
+    half = float(special.stdtrit(freedom, 1 - allowed / 2)) * error
+    shares = [(d, 1 - allowed ** (1 / clusters)) for d, clusters in equal]
+    below = math.fsum(share * (d + 1) for d, share in shares) / len(tasks)
+    above = math.fsum(share * (1 - d) for d, share in shares) / len(tasks)
     return OverallComparison(
-        num_tasks=len(tasks), difference=mean, standard_error=error, low=max(-1.0, mean - half),
-        high=min(1.0, mean + half),
+        num_tasks=len(tasks), difference=mean, standard_error=None if equal else error, saturated=len(equal),
+        low=max(-1.0, mean - half - below), high=min(1.0, mean + half + above),
     )  # fmt: skip
 
 

@@ -6,8 +6,6 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from visenv.errors import short
-
 from .records import plain
 
 __all__ = [
@@ -17,7 +15,6 @@ __all__ = [
     "OverallComparison",
     "SampleDifference",
     "TaskComparison",
-    "printable",
 ]
 
 EQUAL = 1e-12
@@ -91,6 +88,8 @@ class OverallComparison:
     difference: float
     standard_error: float | None
     """From the tasks' own, which are independent; ``None`` unless every task has one."""
+    saturated: int
+    """Tasks whose differences are all equal: the interval takes for each the widest that its samples leave open."""
     low: float | None
     high: float | None
 
@@ -123,7 +122,7 @@ class Comparison:
     problems: tuple[str, ...]
     """Samples that are not the same in both."""
     notes: tuple[str, ...]
-    """What was left out."""
+    """What was left out, settings that differ, and how many comparisons were made."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON has it, verdicts included."""
@@ -136,11 +135,6 @@ class Comparison:
             if made.overall is not None:
                 agent["overall"]["verdict"] = made.overall.verdict
         return data
-
-
-def printable(text: str) -> str:
-    """Return text that a terminal can take."""
-    return text if text.isprintable() and len(text) <= 200 else short(text)
 
 
 def _verdict(low: float | None, high: float | None) -> str:

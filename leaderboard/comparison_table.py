@@ -8,7 +8,8 @@ from typing import IO
 
 from rich.console import Console
 
-from .comparison import AgentComparison, Comparison, TaskComparison, printable
+from .comparison import AgentComparison, Comparison, TaskComparison
+from .safe_files import printable
 
 __all__ = ["print_comparison"]
 

@@ -15,7 +15,6 @@ from typing import Any
 import cv2
 
 import visenv
-from visenv.redaction import redact
 
 from .listing import Catalogue, catalogue
 
@@ -42,7 +41,7 @@ def examine(environment: Mapping[str, str] | None = None) -> dict[str, Any]:
     versions = {"python": platform.python_version(), "visenv": visenv.__version__} | required
     problems = [f"Package {name} is missing. Reinstall visenv." for name, v in required.items() if v is None]
     problems += [f"Package {name} hides our cv2. Uninstall it." for name in OPENCVS if _version(name)]
-    problems += [f"{b['group']} {b['name']} is broken: {redact(b['reason'])}" for b in found.broken]
+    problems += [f"{b['group']} {b['name']} is broken: {b['reason']}" for b in found.broken]
     return {
         "versions": versions,
         "extras": extras,
@@ -50,7 +49,7 @@ def examine(environment: Mapping[str, str] | None = None) -> dict[str, Any]:
         "data": _data(environment),
         "environment": sorted(k for k in environment if k.startswith("VISENV_")),
         "plugins": _plugins(found),
-        "broken": [b | {"reason": redact(b["reason"])} for b in found.broken],
+        "broken": found.broken,
         "problems": problems,
     }
 

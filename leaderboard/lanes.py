@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from visenv.agent import Agent, EpisodeSpec, Player, act_all
 from visenv.drivers import ExpertWork, drive_all
 from visenv.episode import EndReason, Episode, Observation
-from visenv.errors import InfrastructureError, TokenLimitError, UnsuitedError
+from visenv.errors import InfrastructureError, TokenLimitError, UnsuitedError, say, stops_the_process
 from visenv.redaction import redact
 
 from .cast import Cast
@@ -20,7 +20,7 @@ from .records import EpisodeRecord
 from .rundir import ImageFiles
 from .sampling import player_seed
 
-__all__ = ["JobSource", "Patience", "play_episodes"]
+__all__ = ["JobSource", "Patience", "check_suited", "play_episodes"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +63,7 @@ def play_episodes(
 
     Raises:
         UnsuitedError: An agent cannot play its task with these tools.
-        OSError: A picture cannot be stored.
+        StorageError: A picture cannot be stored.
     """
     source: JobSource = _Listed(jobs) if isinstance(jobs, Sequence) else jobs
     running: list[_Lane] = []
@@ -94,6 +94,16 @@ def play_episodes(
         running = [lane for lane in running if not lane.ended]
 
 
+def check_suited(jobs: Sequence[Job], cast: Cast) -> None:
+    """Start each agent once on each task, to hear before anything is played that it cannot play.
+
+    Raises:
+        UnsuitedError: An agent cannot play its task with these tools.
+    """
+    for job in {(job.agent, job.task): job for job in reversed(jobs)}.values():
+        _Lane(job, cast)
+
+
 class _Listed:
     """Jobs known beforehand."""
 
@@ -117,10 +127,11 @@ class _Lane:
         self.started = time.perf_counter()
         self.seed = 0
         self.run_seed = cast.settings.seed
+        self.secrets = cast.secrets
         try:
             sample = cast.sample(*job.place)
             self.episode = Episode(sample, profile=self.task.profile, rules=cast.rules[job.task])
-        except Exception as error:  # a task's code or data: whatever is wrong is ours, and of this episode alone
+        except BaseException as error:  # a task's code or data: whatever is wrong is ours, and of this episode alone
             self.fail(error)
             return
         self.seed = player_seed(self.run_seed, sample.id, job.agent)
@@ -132,7 +143,7 @@ class _Lane:
             self.player = cast.agents[job.agent].start(spec)
         except UnsuitedError:
             raise  # this agent cannot play this task with these tools: a mistake in the settings, not a score
-        except Exception as error:  # the boundary to agent code
+        except BaseException as error:  # the boundary to agent code
             self.blame_agent(error)
 
     @property
@@ -141,22 +152,24 @@ class _Lane:
 
     def fail(self, error: BaseException) -> None:
         """End the episode as our failure."""
+        if stops_the_process(error):
+            raise error
         self.failed = True
-        self.failure = _words(error)
+        self.failure = cut(say(error), 2000)
         if self.episode is not None:
             self.episode.fail(self.failure)
 
     def blame_agent(self, error: BaseException) -> None:
         """End the episode as the agent's error; one that an agent declares as infrastructure's is ours."""
-        if isinstance(error, InfrastructureError):
+        if isinstance(error, InfrastructureError) or stops_the_process(error):
             self.fail(error)
             return
         assert self.episode is not None
         full = isinstance(error, TokenLimitError)
-        self.failure = None if full else _words(error)
+        self.failure = None if full else cut(say(error), 2000)
         try:
             self.episode.stop(EndReason.TOKEN_LIMIT if full else EndReason.AGENT_ERROR)
-        except Exception as ours:  # a profile that cannot score "no answer" is a fault of ours
+        except BaseException as ours:  # a profile that cannot score "no answer" is a fault of ours
             self.fail(ours)
 
     def record(self, images: ImageFiles | None) -> EpisodeRecord:
@@ -168,12 +181,12 @@ class _Lane:
             try:
                 return record_episode(
                     self.episode, self.job, self.task, seed=self.seed, failure=self.failure, seconds=seconds,
-                    images=images,
+                    images=images, secrets=self.secrets,
                 )  # fmt: skip
             except (TypeError, ValueError) as error:  # a row or reward that no JSON can hold: a fault of a task
-                self.failure = _words(error)
+                self.failure = cut(say(error), 2000)
         return failed_record(
-            self.job, self.task, run_seed=self.run_seed, failure=self.failure or "", seconds=seconds,
+            self.job, self.task, run_seed=self.run_seed, failure=redact(self.failure or "", self.secrets), seconds=seconds,
             sample=self.episode.sample if self.episode else None,
         )  # fmt: skip
 
@@ -187,7 +200,7 @@ def _play_turn(lanes: Sequence[_Lane], cast: Cast) -> None:
         acting += _ask(cast.agents[name], group)
     works = [_guarded(lane.episode.play(action)) for lane, action in acting if lane.episode is not None]
     for (lane, _), outcome in zip(acting, drive_all(works, cast.experts), strict=True):
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, BaseException):
             lane.fail(outcome)
 
 
@@ -202,14 +215,15 @@ def _ask(agent: Agent, lanes: list[_Lane]) -> list[tuple[_Lane, Any]]:
         try:
             actions = act_all(agent, players, observations)  # type: ignore[arg-type]  # a running lane has a player
             return [(lane, _tame(action)) for lane, action in zip(lanes, actions, strict=True)]
-        except Exception:  # the boundary to agent code; the players are asked alone below
-            pass
+        except BaseException as error:  # the boundary to agent code; the players are asked alone below
+            if stops_the_process(error):
+                raise
     asked = []
     for lane, player, observation in zip(lanes, players, observations, strict=True):
         try:
             (action,) = act_all(agent, [player], [observation])  # type: ignore[list-item]
             asked.append((lane, _tame(action)))
-        except Exception as error:  # the boundary to agent code
+        except BaseException as error:  # the boundary to agent code
             lane.blame_agent(error)
     return asked
 
@@ -225,9 +239,8 @@ def _guarded(work: ExpertWork[Any]) -> Generator[Any, Any, Any]:
     """Run one piece of work such that an unexpected exception stays with it."""
     try:
         return (yield from work)
-    except Exception as error:  # a bug in a tool, a profile or the core: this episode fails, the others go on
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # a bug in a tool, a profile or the core: this episode fails, the others go on
         return error
-
-
-def _words(error: BaseException) -> str:
-    return cut(redact(f"{type(error).__name__}: {error}"), 2000)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from visenv import plugins
-from visenv.errors import VisenvError
+from visenv.errors import PluginError, VisenvError, say, short
+from visenv.redaction import redact
 from visenv.tools import Toolset
 
 __all__ = ["Catalogue", "catalogue"]
@@ -49,9 +50,11 @@ def catalogue() -> Catalogue:
                 thing = plugin.load()
                 if group == "tasks":
                     _add_task(found, profiles, plugin, thing)
+                if group == "toolsets" and not isinstance(thing, Toolset):
+                    raise PluginError(f"The toolsets plugin {name!r} is {short(thing)}, not a Toolset.")
             except Exception as error:  # somebody else's module or class: whatever is wrong with it is only listed
-                reason = str(error) if isinstance(error, VisenvError) else f"{type(error).__name__}: {error}"
-                found.broken.append({"group": group, "name": name, "reason": reason})
+                reason = str(error) if isinstance(error, VisenvError) else say(error)
+                found.broken.append({"group": group, "name": name, "reason": redact(reason)})
                 continue
             getattr(found, group).append(name)
             found.about[f"{group}/{name}"] = _first_line(thing)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -12,11 +13,15 @@ from .records import EpisodeRecord
 from .runner import Plan
 from .statistics import clustered_mean
 
-__all__ = ["ProgressReporter"]
+__all__ = ["Counting", "ProgressReporter", "counting"]
 
 
 ENOUGH = 10
 """Clusters from which an interval says something."""
+
+
+SHOWN = 4
+"""Agents whose running mean is shown."""
 
 
 class ProgressReporter:
@@ -28,9 +33,8 @@ class ProgressReporter:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         self.total = self.done = self.failures = 0
         self._fresh = self._retries = self._due = 0
-        self._scores: list[float] = []
-        self._clusters: list[str] = []
-        self._mean = ""
+        self._scored: dict[str, tuple[list[float], list[str]]] = {}
+        self._means = ""
         self._began = time.perf_counter()
         self._told = 0
         self._bar: Progress | None = None
@@ -78,8 +82,9 @@ class ProgressReporter:
         self._retries += record.attempts - 1
         self.failures += record.failed
         if record.score is not None:
-            self._scores.append(record.score)
-            self._clusters.append(record.cluster)
+            scores, clusters = self._scored.setdefault(record.agent, ([], []))
+            scores.append(record.score)
+            clusters.append(record.cluster)
         tenth = 10 * self.done // self.total
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=self.done, status=self._status())
@@ -92,12 +97,62 @@ class ProgressReporter:
     def _status(self) -> str:
         if self._fresh >= self._due:  # the interval costs a pass over all scores: ever more seldom
             self._due = self._fresh + max(1, self._fresh // 20)
-            found = clustered_mean(self._scores, self._clusters)
-            self._mean = "no score yet" if found.mean is None else f"mean score {found.mean:.3f}"
-            if found.low is not None and found.mean is not None and found.num_clusters >= ENOUGH:
-                self._mean += f" ± {found.mean - found.low:.3f}"
+            means = [self._mean_of(agent) for agent in list(self._scored)[:SHOWN]]
+            more = ["…"] if len(self._scored) > SHOWN else []
+            self._means = ", ".join([*means, *more]) or "no score yet"
         notes = [(self._retries, "tried again"), (self.failures, "failed")]
-        return ", ".join([self._mean, *(f"{number} {what}" for number, what in notes if number)])
+        return ", ".join([self._means, *(f"{number} {what}" for number, what in notes if number)])
+
+    def _mean_of(self, agent: str) -> str:
+        found = clustered_mean(*self._scored[agent], bounds=(0, 1))
+        wide = found.low is None or found.high is None or found.num_clusters < ENOUGH
+        half = "" if wide or found.low is None or found.high is None else f" ± {(found.high - found.low) / 2:.3f}"
+        return f"{agent} {found.mean:.3f}{half}"
 
     def _say(self, text: str) -> None:
         self.console.print(text, markup=False)
+
+
+class Counting:
+    """Says how far something is, on standard error. Made by :func:`counting`; use as a context manager."""
+
+    def __init__(self, what: str, *, from_total: int) -> None:
+        self._what = what
+        self._from_total = from_total
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._bar: Progress | None = None
+        self._told = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        """Say that ``done`` of ``total`` are done."""
+        if total < max(1, self._from_total):
+            return
+        if self._console.is_terminal:
+            if self._bar is None:
+                self._bar = Progress(
+                    TextColumn(self._what), BarColumn(), MofNCompleteColumn(), TextColumn("left"),
+                    TimeRemainingColumn(), console=self._console, transient=True,
+                )  # fmt: skip
+                self._bar.add_task("", total=total)
+                self._bar.start()
+            self._bar.update(self._bar.task_ids[0], completed=done, total=total)
+        elif 10 * done // total > self._told:
+            self._told = 10 * done // total
+            self._console.print(f"{done}/{total} {self._what}", markup=False)
+
+    def __enter__(self) -> Counting:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def counting(what: str, *, from_total: int = 0) -> Counting:
+    """Return what shows progress on standard error: a bar on a terminal, a line every tenth elsewhere.
+
+    Args:
+        what: What is counted, such as ``records``.
+        from_total: Below this total nothing is shown.
+    """
+    return Counting(what, from_total=from_total)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from visenv.episode import EndReason, Episode
 from visenv.errors import bad_value
 from visenv.memory import NamedImage
 from visenv.objects import DetectedObject
+from visenv.redaction import hide_values, redact
 from visenv.task import Profile, Sample, Task
 
 from .job import Job
@@ -30,7 +32,15 @@ MAX_TEXT = 100_000
 
 
 def record_episode(
-    episode: Episode, job: Job, task: Task, *, seed: int, failure: str | None, seconds: float, images: ImageFiles | None
+    episode: Episode,
+    job: Job,
+    task: Task,
+    *,
+    seed: int,
+    failure: str | None,
+    seconds: float,
+    images: ImageFiles | None,
+    secrets: Sequence[str] = (),
 ) -> EpisodeRecord:
     """Return the record of an ended episode, its pictures stored.
 
@@ -42,31 +52,34 @@ def record_episode(
         failure: What failed, ours or the agent's.
         seconds: Wall-clock time it took.
         images: Where pictures are stored; ``None`` stores none.
+        secrets: Left out of everything that an agent, an expert or a failure said.
 
     Raises:
         ValueError: The task's score, row or reward is nothing that a record can hold.
-        OSError: A picture cannot be written.
+        StorageError: A picture cannot be written.
     """
     failed = episode.reason is EndReason.INFRASTRUCTURE_ERROR
     sample, profile = episode.sample, task.profile
-    objects = _Objects()
+    objects = _Objects(secrets)
+    answer = None if failed or episode.answer is None else plain(episode.answer.to_json())
     transcript = tuple(
         TurnRecord(
-            reply=None if t.reply is None else cut(t.reply), call=plain(t.call), error=t.error, feedback=cut(t.feedback),
+            reply=None if t.reply is None else cut(hide_values(t.reply, secrets)),
+            call=_hidden(plain(t.call), secrets), error=t.error, feedback=cut(hide_values(t.feedback, secrets)),
             shown=t.shown, visible=t.visible, objects=tuple(objects.place(o) for o in t.objects), reward=t.reward,
             terms=plain(dict(t.terms)), visual_tokens=t.visual_tokens,
         )
         for t in episode.turns
     )  # fmt: skip
+    pictures = _images(episode, images, objects, every=job.keep)  # after the turns: overlays draw objects of theirs
     record = EpisodeRecord(
         agent=job.agent, task=job.task, task_version=task.version, split=job.split, level=job.level, index=job.index,
         sample_id=sample.id, cluster=sample.cluster, seed=seed, reason=str(episode.reason), failed=failed,
-        failure=None if failure is None else cut(failure),
-        answer=plain(episode.answer.to_json()) if episode.answer and not failed else None,
+        failure=None if failure is None else cut(redact(failure, secrets)), answer=_hidden(answer, secrets),
         target=sample.target.fingerprint, profile=profile.name, row=None if failed else plain(episode.row),
         score=None if failed else _finite(episode.score, profile), costs=costs_of(transcript, episode.reason),
         reward=math.fsum(t.reward for t in transcript), transcript=transcript, objects=tuple(objects.records),
-        images=_images(episode, images, every=job.keep), attempts=job.attempt, measured=_measured(seconds),
+        images=pictures, attempts=job.attempt, measured=_measured(seconds),
     )  # fmt: skip
     record.to_json()  # what cannot be written is found here
     return record
@@ -80,7 +93,8 @@ def failed_record(
     return EpisodeRecord(
         agent=job.agent, task=job.task, task_version=task.version, split=job.split, level=job.level, index=job.index,
         sample_id=sample_id, cluster=sample.cluster if sample else sample_id,
-        seed=player_seed(run_seed, sample_id, job.agent), reason=EndReason.INFRASTRUCTURE_ERROR.value, failed=True, failure=cut(failure), answer=None, target="", profile=task.profile.name, row=None, score=None,
+        seed=player_seed(run_seed, sample_id, job.agent), reason=EndReason.INFRASTRUCTURE_ERROR.value, failed=True,
+        failure=cut(failure), answer=None, target="", profile=task.profile.name, row=None, score=None,
         costs=costs_of((), EndReason.INFRASTRUCTURE_ERROR), reward=0.0, transcript=(), objects=(), images={},
         attempts=job.attempt, measured=_measured(seconds),
     )  # fmt: skip
@@ -98,6 +112,17 @@ def costs_of(transcript: tuple[TurnRecord, ...], reason: str | None) -> Costs:
     )
 
 
+def _hidden(value: Any, secrets: Sequence[str]) -> Any:
+    """Return JSON data with the secrets left out of its texts; names of keys and numbers stay."""
+    if not secrets:
+        return value
+    if isinstance(value, str):
+        return hide_values(value, secrets)
+    if isinstance(value, list):
+        return [_hidden(v, secrets) for v in value]
+    return {k: _hidden(v, secrets) for k, v in value.items()} if isinstance(value, dict) else value
+
+
 def cut(text: str, limit: int = MAX_TEXT) -> str:
     """Return a text of at most ``limit`` characters and a note on what is missing."""
     return text if len(text) <= limit else f"{text[:limit]}… [{len(text) - limit} more characters]"
@@ -106,17 +131,24 @@ def cut(text: str, limit: int = MAX_TEXT) -> str:
 class _Objects:
     """Gives every state of an object a place, once."""
 
-    def __init__(self) -> None:
+    def __init__(self, secrets: Sequence[str]) -> None:
         self.records: list[ObjectRecord] = []
+        self.secrets = secrets
         self._places: dict[int, int] = {}  # by identity: the episode holds the objects meanwhile
+        self._known: dict[int, list[DetectedObject]] = {}  # by their id
+
+    def drawn(self, objects: Sequence[DetectedObject]) -> tuple[int, ...]:
+        """Return the places of what an overlay draws: an equal object of a turn has the same."""
+        return tuple(self.place(next((known for known in self._known.get(o.id, ()) if known == o), o)) for o in objects)
 
     def place(self, obj: DetectedObject) -> int:
         if id(obj) not in self._places:
             self._places[id(obj)] = len(self.records)
+            self._known.setdefault(obj.id, []).append(obj)
             points = zip(obj.points_xy, obj.points_positive, strict=True)
             self.records.append(
                 ObjectRecord(
-                    id=obj.id, image=obj.image, label=cut(obj.label, 1000), score=float(obj.score),
+                    id=obj.id, image=obj.image, label=hide_values(obj.label, self.secrets), score=float(obj.score),
                     box_xyxy=tuple(map(float, obj.box_xyxy)),  # type: ignore[arg-type]  # a box has four numbers
                     mask=None if obj.mask is None else obj.mask.to_json(),
                     points=tuple((float(x), float(y), bool(positive)) for (x, y), positive in points),
@@ -125,21 +157,22 @@ class _Objects:
         return self._places[id(obj)]
 
 
-def _images(episode: Episode, images: ImageFiles | None, *, every: bool) -> dict[str, ImageRecord]:
+def _images(episode: Episode, images: ImageFiles | None, objects: _Objects, *, every: bool) -> dict[str, ImageRecord]:
     files: Mapping[str, Path | None] = dict(zip(episode.sources, episode.sample.files, strict=False))
     return {
         name: ImageRecord(
             hash=named.image.hash, size_wh=named.size_wh, source=named.source,
             to_source=tuple(map(float, named.to_source.ravel())),  # type: ignore[arg-type]  # a 2x3 matrix
-            origin=named.origin, parent=named.parent, overlay=named.is_overlay,
+            origin=hide_values(named.origin, objects.secrets), parent=named.parent, overlay=named.is_overlay,
             file=None if images is None else _store(named, files.get(name), images, every=every),
+            objects=None if named.objects is None else objects.drawn(named.objects),
         )
         for name, named in episode.memory.images.items()
     }  # fmt: skip
 
 
 def _store(named: NamedImage, file: Path | None, images: ImageFiles, *, every: bool) -> str | None:
-    """Store a picture: one that lies on a disk is linked, which costs nothing; others only if ``every`` one is asked."""
+    """Store a picture: one that lies on a disk is linked, which costs nothing; others if ``every`` one is asked."""
     if file is not None:
         return images.link(named.image, file)
     return images.put(named.image) if every else None

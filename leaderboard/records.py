@@ -1,22 +1,25 @@
 """What a run directory says: the settings in ``run.json``, and one record per finished episode in ``episodes.jsonl``.
 
-Records are plain data. A score can be computed again from the submitted answer, the costs from the transcript, and every
-picture that the agent saw can be drawn again from the objects and the geometry of the images.
+Records are plain data. A score can be computed again from the submitted answer, the costs from the transcript, and
+every picture that the agent saw can be drawn again from the objects and the geometry of the images.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from dataclasses import field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from visenv.errors import BadValueError, short
+
+from .safe_files import parse_json, printable, read_json
 
 __all__ = [
     "AgentInfo",
@@ -33,7 +36,7 @@ __all__ = [
 
 FORMAT: Literal[2] = 2
 """Of ``run.json`` and the records; a run of another format is neither continued nor read."""
-STRICT = ConfigDict(extra="forbid")
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 Key = tuple[str, str, str, int, int]
 """Agent, task, split, level and index: what makes an episode of a run."""
 
@@ -57,6 +60,8 @@ class ImageRecord:
     """A picture of results: its parent with the objects drawn in."""
     file: str | None
     """Its file in ``images/``; ``None`` when it was not stored and must be made again."""
+    objects: tuple[int, ...] | None = None
+    """What an overlay draws, as places in the record's ``objects``; ``None`` when it draws something else, or is none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
@@ -144,14 +149,14 @@ class EpisodeRecord:
     """Name of the metric profile of ``row`` and ``score``."""
     row: dict[str, Any] | None
     """The score as integers and flags."""
-    score: float | None
+    score: Annotated[float, Field(ge=0, le=1)] | None
     """The primary score in [0, 1]."""
     costs: Costs
     reward: float
     """Summed over the turns."""
     transcript: tuple[TurnRecord, ...]
     objects: tuple[ObjectRecord, ...]
-    """Every state of every object, each once; the turns say which held when."""
+    """Every state of every object, each once; turns and overlays say which they hold."""
     images: dict[str, ImageRecord]
     """Every image by name, originals first."""
     attempts: int = field(compare=False)
@@ -176,8 +181,7 @@ class EpisodeRecord:
             BadValueError: Not that form.
         """
         try:
-            data = json.loads(line)
-            return cls(**data)
+            return cls(**parse_json(line))
         except (ValueError, TypeError, ValidationError, RecursionError) as error:
             why = str(error).splitlines()[:3]
             raise BadValueError(
@@ -243,33 +247,49 @@ class RunInfo:
         """Read a run directory's ``run.json``.
 
         Raises:
-            BadValueError: There is none, or it has another form.
+            BadValueError: There is none, it has another form, or names an agent or a task twice.
         """
         path = run / "run.json"
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             if isinstance(content, dict) and content.get("format") != FORMAT:
                 raise ValueError(
                     f"format {short(content.get('format'))}, not {FORMAT}: another version of visenv made it"
                 )
-            return cls(**content)
+            info = cls(**content)
+            info.check_names()
+            return info
         except FileNotFoundError:
             raise BadValueError(
                 f"{str(run)!r} is no run directory: it has no run.json. Make one with `visenv bench --out {run}`."
             ) from None
-        except (ValueError, TypeError, ValidationError) as error:
-            why = " ".join(str(error).splitlines()[:3])
+        except (ValueError, TypeError, ValidationError, RecursionError) as error:
+            why = printable(" ".join(str(error).splitlines()[:3]), 500)
             raise BadValueError(
                 f"{str(path)!r} is not readable as the settings of a run ({why}). Expected what `visenv bench` of this "
                 "version writes. Use another directory, or the version that made it."
             ) from error
+
+    def check_names(self) -> None:
+        """Check that each agent and each task is there once.
+
+        Raises:
+            BadValueError: One is there twice.
+        """
+        for what, names in (("agent", [a.name for a in self.agents]), ("task", [t.name for t in self.tasks])):
+            name, times = next(iter(Counter(names).most_common(1)), ("", 1))
+            if times > 1:
+                raise BadValueError(f"the {what} {short(name)} is there {times} times. Expected each {what} once.")
 
     def differences(self, other: RunInfo) -> list[str]:
         """Say what is different in ``other``, as ``name: here -> there``."""
         found = []
         for name in self.to_dict():
             here, there = getattr(self, name), getattr(other, name)
-            if here != there:
+            if isinstance(here, dict) and isinstance(there, dict):
+                keys = [key for key in sorted({*here, *there}) if here.get(key) != there.get(key)]
+                found += [f"{name}: {key} {_brief(here.get(key))} -> {_brief(there.get(key))}" for key in keys]
+            elif here != there:
                 found.append(f"{name}: {_brief(here)} -> {_brief(there)}")
         return found
 

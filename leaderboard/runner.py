@@ -13,15 +13,24 @@ from pathlib import Path
 from typing import Protocol
 
 from visenv.errors import BadValueError, bad_value
-from visenv.redaction import find_secrets
 
 from .cast import Cast, RunSettings
 from .job import Job
-from .lanes import Patience, play_episodes
+from .lanes import Patience, check_suited, play_episodes
 from .records import EpisodeRecord, RunInfo
-from .rundir import EpisodeLog, ImageFiles, drop_partial_files, latest, read_records, write_json
+from .rundir import (
+    PARTIAL,
+    EpisodeLog,
+    ImageFiles,
+    StorageError,
+    drop_partial_files,
+    iterate_records,
+    read_states,
+    storing,
+    write_json,
+)
 from .sampling import indices_of
-from .summary import Summary, digest_of, summarise
+from .summary import Summary, digest_of, slim, summarise
 
 __all__ = ["Plan", "Reporter", "jobs_of", "plan_bench", "run_bench"]
 
@@ -77,9 +86,10 @@ def plan_bench(settings: RunSettings, out: str | Path) -> Plan:
     Raises:
         BadValueError: As :func:`run_bench`.
     """
-    cast = Cast(settings, with_agents=False)
+    cast = Cast(settings)
     try:
         _check_claim(Path(out), cast.info)
+        check_suited(jobs_of(cast), cast)
         return _plan(cast, Path(out))
     finally:
         cast.close()
@@ -110,20 +120,24 @@ def run_bench(
 
     Raises:
         BadValueError: A setting is wrong, or the directory holds a run made with other settings.
-        OSError: Something cannot be written; everything recorded before is safe.
+        StorageError: Something cannot be written; everything recorded before is safe.
         KeyboardInterrupt: As usual; everything finished is recorded.
     """
     for name, value in (("workers", workers), ("lanes", lanes)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise bad_value(name, value, expected="an integer of at least 1")
     out = Path(out)
-    cast = Cast(settings, with_agents=workers == 1)
+    cast = Cast(settings)
     try:
         info = cast.info
         _check_claim(out, info)
-        out.mkdir(parents=True, exist_ok=True)
-        with EpisodeLog(out, secrets=find_secrets(settings.specs)) as log:  # from here on nobody else writes
-            _check_claim(out, info, locked=True)
+        check_suited(jobs_of(cast), cast)
+        if workers > 1:
+            cast.close_agents()  # each process makes its own
+        with storing(out):
+            out.mkdir(parents=True, exist_ok=True)
+        with EpisodeLog(out) as log:  # from here on nobody else writes
+            _check_claim(out, info)
             drop_partial_files(out)
             if not (out / "run.json").exists():
                 write_json(out / "run.json", info.to_dict())
@@ -137,7 +151,7 @@ def run_bench(
                     if reporter is not None:
                         reporter.recorded(record)
             except BaseException:
-                with contextlib.suppress(OSError):  # what went wrong first is what a person must hear
+                with contextlib.suppress(StorageError):  # what went wrong first is what a person must hear
                     _summarise(cast, out)
                 raise
             return _summarise(cast, out)
@@ -146,15 +160,16 @@ def run_bench(
 
 
 def _plan(cast: Cast, out: Path) -> Plan:
-    records = latest(read_records(out))
+    scored = read_states(out)
     jobs = jobs_of(cast)
-    left = tuple(j for j in jobs if (r := records.get(j.key)) is None or r.failed)
+    left = tuple(j for j in jobs if not scored.get(j.key))
     return Plan(info=cast.info, jobs=jobs, left=left, max_turns=sum(cast.rules[j.task].max_turns for j in left))
 
 
 def _summarise(cast: Cast, out: Path) -> Summary:
     profiles = {name: task.profile for name, task in cast.tasks.items()}
-    summary = summarise(cast.info, read_records(out), profiles, digest=digest_of(out))  # the file is what counts
+    records = (slim(record) for record in iterate_records(out))  # the file is what counts
+    summary = summarise(cast.info, records, profiles, digest=digest_of(out))
     write_json(out / "summary.json", summary.to_dict())
     return summary
 
@@ -169,7 +184,7 @@ def _played(
     return play_in_workers(jobs, cast, workers=workers, lanes=lanes, images=images, patience=patience)
 
 
-def _check_claim(out: Path, info: RunInfo, *, locked: bool = False) -> None:
+def _check_claim(out: Path, info: RunInfo) -> None:
     """Check that the run directory is new or was made with the same settings."""
     if (out / "run.json").exists():
         different = RunInfo.read(out).differences(info)
@@ -179,6 +194,12 @@ def _check_claim(out: Path, info: RunInfo, *, locked: bool = False) -> None:
                 "Use the same settings, or another directory."
             )
         return
-    log = out / "episodes.jsonl"
-    if out.exists() and (not out.is_dir() or (log.exists() and (not locked or log.stat().st_size))):
-        raise bad_value("out", str(out), expected="a new directory, or one with the run.json of an earlier run")
+    if out.exists() and not (out.is_dir() and all(map(_begun, out.iterdir()))):
+        raise bad_value(
+            "out", str(out), expected="a new or empty directory, or one with the run.json of an earlier run"
+        )
+
+
+def _begun(path: Path) -> bool:
+    """Whether a file is what a run leaves that was killed before it wrote its settings."""
+    return path.name.endswith(PARTIAL) or (path.name == "episodes.jsonl" and not path.stat().st_size)

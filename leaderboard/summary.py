@@ -20,7 +20,7 @@ from .records import AgentInfo, EpisodeRecord, RunInfo, TaskInfo, plain
 from .rundir import latest
 from .statistics import clustered_mean
 
-__all__ = ["Summary", "SummaryRow", "digest_of", "summarise"]
+__all__ = ["Summary", "SummaryRow", "digest_of", "slim", "summarise"]
 
 STRICT = ConfigDict(extra="forbid")
 
@@ -109,6 +109,11 @@ def summarise(
         for agent in info.agents
     )
     return Summary(rows=rows, complete=all(row.n == row.of for row in rows), records_sha256=digest)
+
+
+def slim(record: EpisodeRecord) -> EpisodeRecord:
+    """Return a record without what no number comes from, so that many can be held."""
+    return dataclasses.replace(record, transcript=(), objects=(), images={})
 
 
 def digest_of(run: Path) -> str:

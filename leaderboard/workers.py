@@ -21,20 +21,25 @@ from typing import Any
 
 import cv2
 
-from visenv.errors import VisenvError, bad_value
+from visenv.errors import BadValueError, PluginError, UnknownNameError, UnsuitedError, VisenvError, bad_value, say
 
 from .cast import Cast, RunSettings
 from .job import Job
 from .lanes import Patience, play_episodes
 from .recording import failed_record
 from .records import EpisodeRecord, Key
-from .rundir import ImageFiles
+from .rundir import ImageFiles, StorageError
 
 __all__ = ["play_in_workers"]
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 READY = "ready"
 """What a process sends once its agents and experts are made."""
+ERRORS: dict[str, type[VisenvError]] = {
+    "storage": StorageError, "unsuited": UnsuitedError, "value": BadValueError, "name": UnknownNameError,
+    "plugin": PluginError, "visenv": VisenvError,
+}  # fmt: skip
+"""What a worker process may tell the parent to raise; the first that fits."""
 STILLBORN = 3
 """So many processes in a row that die before that end the run: a further one would die too."""
 
@@ -70,8 +75,8 @@ def play_in_workers(
             for pipe in wait(list(by_pipe)):
                 member = by_pipe[pipe]
                 message = member.receive()
-                if isinstance(message, BaseException):
-                    raise message
+                if isinstance(message, _Trouble):
+                    raise message.to_error()
                 if message == READY:
                     stillborn = 0
                 if isinstance(message, _Death):
@@ -139,6 +144,24 @@ class _Death:
     """Whether it had begun to play."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    """Why a process cannot go on, as plain data: somebody else's exceptions may not survive the way."""
+
+    kind: str
+    text: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> _Trouble:
+        for kind, known in ERRORS.items():
+            if isinstance(error, known):
+                return cls(kind, say(error).partition(": ")[2])
+        return cls("", f"A worker process failed: {say(error)}\n{traceback.format_exc()}")
+
+    def to_error(self) -> VisenvError:
+        return ERRORS.get(self.kind, VisenvError)(self.text)
+
+
 class _Member:
     """A process and which records it owes."""
 
@@ -159,7 +182,7 @@ class _Member:
             self.pipe.send(jobs)
         self.owed |= {job.key: job for job in jobs}
 
-    def receive(self) -> EpisodeRecord | BaseException | _Death | str:
+    def receive(self) -> EpisodeRecord | _Trouble | _Death | str:
         """Return the next record, ``READY``, why the process cannot go on, or that it is dead."""
         try:
             message = self.pipe.recv()
@@ -167,7 +190,7 @@ class _Member:
             self.process.join(5)
             self.end()
             return _Death(how=f"exit code {self.process.exitcode}", ready=self._ready)
-        if isinstance(message, BaseException):
+        if isinstance(message, _Trouble):
             return message
         if message == READY:
             self._ready = True
@@ -235,7 +258,5 @@ def _work(pipe: Connection, settings: RunSettings, lanes: int, images: ImageFile
         cast.close()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the parent is gone; nobody is left to report to
-    except Exception as error:  # the boundary between processes: the parent raises it
-        if not isinstance(error, (VisenvError, OSError)):
-            error = VisenvError(f"A worker process failed: {type(error).__name__}: {error}\n{traceback.format_exc()}")
-        pipe.send(error)
+    except (Exception, SystemExit) as error:  # the boundary between processes: the parent raises it
+        pipe.send(_Trouble.of(error))

@@ -45,7 +45,11 @@ class Answer:
     boxes_xyxy: tuple[Box, ...] = ()
     """One box per submitted object, half-open."""
     labels: tuple[str, ...] = ()
-    """What each object was called, parallel to ``boxes_xyxy``."""
+    """What each object was called, parallel to ``boxes_xyxy``, or none at all."""
+    scores: tuple[float, ...] = ()
+    """How sure the agent was of each object, in [0, 1], parallel to ``boxes_xyxy``; none at all counts as sure."""
+    points_xy: tuple[tuple[float, float], ...] = ()
+    """Objects that were counted by a point each, where there are no boxes."""
     count: int | None = None
     """A submitted number; ``None`` when objects were submitted instead."""
     choice: str | None = None
@@ -54,7 +58,7 @@ class Answer:
     @property
     def num_objects(self) -> int:
         """How many things the answer says there are."""
-        return self.count if self.count is not None else len(self.boxes_xyxy)
+        return self.count if self.count is not None else len(self.boxes_xyxy) or len(self.points_xy)
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form; :meth:`from_json` restores an equal answer."""
@@ -63,6 +67,8 @@ class Answer:
             "masks": [m.to_json() for m in self.masks],
             "boxes_xyxy": [[float(v) for v in b] for b in self.boxes_xyxy],
             "labels": list(self.labels),
+            **({"scores": [float(v) for v in self.scores]} if self.scores else {}),
+            **({"points_xy": [[float(v) for v in p] for p in self.points_xy]} if self.points_xy else {}),
             "count": self.count,
             "choice": self.choice,
         }
@@ -79,13 +85,16 @@ class Answer:
             choice = data["choice"]
             if type(count) not in (int, type(None)) or not isinstance(choice, (str, type(None))):
                 raise TypeError("count or choice of another type")
-            if data["labels"] and len(data["labels"]) != len(data["boxes_xyxy"]):
-                raise ValueError(f"{len(data['labels'])} labels for {len(data['boxes_xyxy'])} boxes")
+            for parallel in ("labels", "scores"):
+                if data.get(parallel) and len(data[parallel]) != len(data["boxes_xyxy"]):
+                    raise ValueError(f"{len(data[parallel])} {parallel} for {len(data['boxes_xyxy'])} boxes")
             return cls(
                 no_target=bool(data["no_target"]),
                 masks=tuple(Mask.from_json(m) for m in data["masks"]),
                 boxes_xyxy=tuple(_box(b) for b in data["boxes_xyxy"]),
                 labels=tuple(str(v) for v in data["labels"]),
+                scores=tuple(_finite(v) for v in data.get("scores", ())),
+                points_xy=tuple(_point(p) for p in data.get("points_xy", ())),
                 count=count,
                 choice=choice,
             )
@@ -105,9 +114,26 @@ class Target:
     boxes_xyxy: tuple[Box, ...] = ()
     """One box per target, half-open; parallel to ``masks`` where both are known."""
     labels: tuple[str, ...] = ()
-    """The category of each target."""
+    """The category of each target; of a choice, the one group that per-task averages go by."""
+    ignore: Mask | None = None
+    """Pixels that count neither as found nor as missed."""
+    overlap: Mask | None = None
+    """Pixels that several parts of one annotation cover, where a profile wants to know."""
+    crowd: tuple[bool, ...] = ()
+    """Whether each box is of a crowd or flagged as not to be scored, parallel to ``boxes_xyxy``; empty when none is."""
+    ignore_boxes_xyxy: tuple[Box, ...] = ()
+    """Regions in which boxes are not scored."""
+    points_xy: tuple[tuple[float, float], ...] = ()
+    """One point per target, where the data has points instead of boxes."""
+    options: tuple[str, ...] = ()
+    """The texts of a choice, in the order of their letters."""
     choice: str | None = None
     """The right option letter."""
+
+    @property
+    def num_objects(self) -> int:
+        """How many targets there are."""
+        return len(self.boxes_xyxy) or len(self.points_xy) or len(self.masks)
 
     @property
     def no_target(self) -> bool:
@@ -122,7 +148,7 @@ class Target:
     @property
     def fingerprint(self) -> str:
         """Hex SHA-256 of everything in the target; equal targets have equal fingerprints."""
-        content = {
+        content: dict[str, Any] = {
             "kind": self.kind.value,
             "size_hw": list(self.size_hw),
             "masks": [m.to_json() for m in self.masks],
@@ -130,11 +156,30 @@ class Target:
             "labels": list(self.labels),
             "choice": self.choice,
         }
+        more: dict[str, Any] = {
+            "ignore": self.ignore and self.ignore.to_json(),
+            "overlap": self.overlap and self.overlap.to_json(),
+            "crowd": list(map(bool, self.crowd)),
+            "ignore_boxes_xyxy": [[float(v) for v in b] for b in self.ignore_boxes_xyxy],
+            "points_xy": [[float(v) for v in p] for p in self.points_xy],
+            "options": list(self.options),
+        }
+        content |= {key: value for key, value in more.items() if value}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError("a number that is not finite")
+    return number
+
+
+def _point(values: Any) -> tuple[float, float]:
+    x, y = map(_finite, values)
+    return x, y
+
+
 def _box(values: Any) -> Box:
-    x1, y1, x2, y2 = (float(v) for v in values)
-    if not all(map(math.isfinite, (x1, y1, x2, y2))):
-        raise ValueError("a box that is not finite")
+    x1, y1, x2, y2 = map(_finite, values)
     return x1, y1, x2, y2

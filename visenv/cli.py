@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from . import __version__, plugins
-from .errors import BadValueError, PluginError, UnknownNameError, VisenvError
+from .errors import BadValueError, PluginError, UnknownNameError, VisenvError, say
 from .redaction import find_secrets, redact
 
 __all__ = ["main", "make_app"]
@@ -38,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (VisenvError, OSError) as error:
         _report(error, secrets, debug=debug)
         sys.exit(1)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(130)
     except Exception:  # a bug, ours or a plugin's: the traceback is what a report needs, without secrets
         print(redact(traceback.format_exc(), secrets), file=sys.stderr)
         print("visenv: this is a bug. Please report it with the output of `visenv doctor`.", file=sys.stderr)
@@ -67,17 +70,25 @@ def make_app() -> typer.Typer:
     for name, plugin in plugins.plugins("commands").items():
         try:
             function = plugin.load()
-        except PluginError as error:
+            trial = typer.Typer()
+            _add(trial, name, function)
+            typer.main.get_group(trial)  # typer reads annotations only here
+        except Exception as error:  # somebody else's function: whatever is wrong with it, the other verbs work
             function = _broken(error)
-        if isinstance(function, typer.Typer):
-            app.add_typer(function, name=name)
-            verbs[name] = str(function.info.help or "")
-            continue
-        text, _, examples = (inspect.getdoc(function) or "").partition("\nExamples:\n")
-        verbs[name] = text.split("\n", 1)[0]
-        epilog = "\b\nExamples:\n" + examples if examples else None
-        app.command(name=name, help=text, short_help=verbs[name], epilog=epilog)(function)
+        verbs[name] = _add(app, name, function)
     return app
+
+
+def _add(app: typer.Typer, name: str, function: Any) -> str:
+    """Add a verb and return the line that says what it does."""
+    if isinstance(function, typer.Typer):
+        app.add_typer(function, name=name)
+        return str(function.info.help or "")
+    text, _, examples = (inspect.getdoc(function) or "").partition("\nExamples:\n")
+    line = text.split("\n", 1)[0]
+    epilog = "\b\nExamples:\n" + examples if examples else None
+    app.command(name=name, help=text, short_help=line, epilog=epilog)(function)
+    return line
 
 
 def _map(verbs: dict[str, str]) -> str:
@@ -91,11 +102,13 @@ def _map(verbs: dict[str, str]) -> str:
     )  # fmt: skip
 
 
-def _broken(error: PluginError) -> Callable[[], Any]:
-    def command() -> None:
-        raise error
+def _broken(error: Exception) -> Callable[[], Any]:
+    told = error if isinstance(error, PluginError) else PluginError(f"This command is broken: {say(error)}.")
 
-    command.__doc__ = f"(broken: {error})"
+    def command() -> None:
+        raise told
+
+    command.__doc__ = f"(broken: {told})"
     return command
 
 

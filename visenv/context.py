@@ -137,8 +137,9 @@ class ToolContext:
         matrix = None if image.name == image.source else invert_matrix(image.to_source)
         here = [o for o in objects if o.image == image.source]
         return NewImage(
-            name="view", image=draw_objects(image.image, here, from_source=matrix), parent=image.name, origin=origin
-        )
+            name="view", image=draw_objects(image.image, here, from_source=matrix), parent=image.name, origin=origin,
+            objects=tuple(here),
+        )  # fmt: skip
 
     def answer(self, objects: Sequence[DetectedObject]) -> Answer:
         """Make the answer that submits these objects, seen from the first source image.

@@ -24,7 +24,7 @@ from .spaces import ImageSpace, ToolCallSpace, UnicodeText
 from .task import Sample, Task
 from .tools import ToolCall, Toolset
 
-__all__ = ["VisenvEnv", "make_rules", "make_task", "observation_space"]
+__all__ = ["VisenvEnv", "default_split", "make_rules", "make_task", "observation_space"]
 
 STREAM = 2**31
 """Indices of a split without end are drawn below this."""
@@ -79,7 +79,7 @@ class VisenvEnv(gym.Env[Observation, ToolCall], EzPickle):
         self,
         task: str,
         *,
-        split: str = "val",
+        split: str | None = None,
         level: int | None = None,
         toolset: str | Toolset = "full",
         memory: str = "archive",
@@ -94,7 +94,8 @@ class VisenvEnv(gym.Env[Observation, ToolCall], EzPickle):
 
         Args:
             task: Task name, such as ``EmojiRef``.
-            split: Which samples; ``reset(options={"split": …})`` overrides it for one episode.
+            split: Which samples; by default ``val``, or the first of a task without it.
+                ``reset(options={"split": …})`` overrides it for one episode.
             level: Difficulty; the first level by default.
             toolset: Name of the tools to play with, or a toolset.
             memory: Memory policy, such as ``archive`` or ``prune:k=2``.
@@ -115,7 +116,7 @@ class VisenvEnv(gym.Env[Observation, ToolCall], EzPickle):
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise bad_value("render_mode", render_mode, expected=f"one of {self.metadata['render_modes']} or None")
         self.task = make_task(task)
-        self.split = split
+        self.split = default_split(self.task) if split is None else split
         self.level = self.task.levels[0] if level is None else level
         self.task.num_samples(self.split, self.level)
         self.experts = make_experts(experts)
@@ -206,6 +207,11 @@ def make_task(name: str) -> Task:
     """
     task: Task = plugins.load("tasks", name)()
     return task
+
+
+def default_split(task: Task) -> str:
+    """Return the split that is meant when none is named: ``val``, or a task's first."""
+    return "val" if "val" in task.splits else task.splits[0]
 
 
 def make_rules(

@@ -262,7 +262,7 @@ class Episode:
         """Put the truth into the object table, for the privileged oracle only; it is then submitted like any find."""
         target = self.sample.target
         masks = target.masks or (None,) * len(target.boxes_xyxy)
-        labels = target.labels or ("target",) * len(masks)
+        labels = (target.labels if masks else ()) or ("target",) * len(masks)  # of a choice they are its group
         self.objects = tuple(
             DetectedObject(
                 id=i, image=self.sources[0], label=label, score=1.0, mask=mask,
@@ -310,6 +310,7 @@ class Episode:
             NamedImage(
                 name=name, image=IMAGES.intern(new.image), source=parent.source, to_source=matrix,
                 origin=new.origin[:MAX_ORIGIN], parent=new.parent, depth=parent.depth + 1, is_overlay=overlay,
+                objects=new.objects if overlay else None,
             )
         )  # fmt: skip
         return name

@@ -13,13 +13,19 @@ __all__ = [
     "BadValueError",
     "ExpertError",
     "InfrastructureError",
+    "MissingDataError",
+    "MissingExtraError",
     "PluginError",
     "TokenLimitError",
     "UnknownNameError",
     "UnsuitedError",
     "VisenvError",
     "bad_value",
+    "missing_data",
+    "missing_extra",
+    "say",
     "short",
+    "stops_the_process",
     "unknown_name",
 ]
 
@@ -51,12 +57,37 @@ class InfrastructureError(VisenvError):
     """An episode failed for a reason that is ours (expert down, timeout); it must not be scored."""
 
 
+class MissingDataError(VisenvError, FileNotFoundError):
+    """A file of a data set is not where it was expected."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class MissingExtraError(VisenvError, ImportError):
+    """Something needs a package that an extra of visenv installs."""
+
+
 class TokenLimitError(VisenvError):
     """Raised by a player whose context is full: the episode ends as ``token_limit``."""
 
 
 class UnsuitedError(BadValueError):
     """Raised by an agent's ``start``: it cannot play this task with these tools. Ends the run, not the episode."""
+
+
+def say(error: BaseException) -> str:
+    """Return ``Class: message`` of an exception, whatever its own ``__str__`` does."""
+    try:
+        text = str(error)
+    except Exception:  # somebody else's __str__
+        text = "(its message cannot be made)"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def stops_the_process(error: BaseException) -> bool:
+    """Whether an exception is meant for the process; ``SystemExit`` and the like in a plugin are the plugin's fault."""
+    return isinstance(error, (KeyboardInterrupt, GeneratorExit))
 
 
 def short(value: object, limit: int = 80) -> str:
@@ -96,3 +127,25 @@ def unknown_name(kind: str, name: object, known: Iterable[str], *, remedy: str) 
 def bad_value(name: str, value: object, *, expected: str, remedy: str = "") -> BadValueError:
     """Word the error for a value of the wrong form."""
     return BadValueError(f"`{name}` is {short(value)}. Expected {expected}.{' ' + remedy if remedy else ''}")
+
+
+def missing_data(task: str, what: str, *, looked: str, published: str) -> MissingDataError:
+    """Word the error for data that is not there.
+
+    Args:
+        task: Whose data.
+        what: What is missing, a clause.
+        looked: Where it was looked for.
+        published: Where its authors publish it.
+    """
+    return MissingDataError(
+        f"Task {task!r}: {what}. Looked in {looked}. Published by its authors at {published}. "
+        f"Put it there or set VISENV_DATA, then check with `visenv data check {task}`."
+    )
+
+
+def missing_extra(what: str, extra: str) -> MissingExtraError:
+    """Word the error for a package that is not installed."""
+    return MissingExtraError(
+        f'{what} needs a package that is not installed. Install it with `pip install "visenv[{extra}]"`.'
+    )

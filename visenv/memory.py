@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from .errors import bad_value, unknown_name
 from .images import Image, visual_tokens
+from .objects import DetectedObject
 from .specs import parse_spec
 
 __all__ = ["POLICIES", "MemoryPolicy", "NamedImage", "Shown", "VisualMemory", "make_policy"]
@@ -41,6 +42,8 @@ class NamedImage:
     """How many steps it is away from its source: 1 for a patch of it, 2 for that patch enlarged."""
     is_overlay: bool = False
     """A picture of results, which tools do not take as input."""
+    objects: tuple[DetectedObject, ...] | None = None
+    """The objects that an overlay draws; ``None`` when it is none, or was drawn in another way."""
 
     @property
     def size_wh(self) -> tuple[int, int]:

@@ -8,12 +8,14 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from .errors import PluginError, bad_value, unknown_name
+from .errors import PluginError, bad_value, say, short, stops_the_process, unknown_name
 from .specs import parse_spec
 
-__all__ = ["GROUPS", "Plugin", "build", "find", "load", "names", "plugins"]
+__all__ = ["GROUPS", "Plugin", "build", "check", "find", "load", "names", "plugins"]
 
 GROUPS = ("agents", "commands", "experts", "tasks", "toolsets")
+CALLED = ("agents", "commands", "experts", "tasks")
+"""Groups whose objects are called: classes and functions."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,28 +42,52 @@ class Plugin:
                 "Expected one. Uninstall one of the packages."
             )
         try:
-            return self.entry_point.load()
-        except Exception as error:  # somebody else's module runs here: whatever it raises is its breakage
-            raise PluginError(
-                f"The {self.group} plugin {self.name!r} ({self.entry_point.value}) cannot be imported: "
-                f"{type(error).__name__}: {error}. Reinstall or remove the package that provides it."
-            ) from error
+            loaded = self.entry_point.load()
+        except BaseException as error:  # somebody else's module runs here: whatever it raises is its breakage
+            if stops_the_process(error):
+                raise
+            raise self._broken(f"cannot be imported: {say(error)}") from error
+        if self.group in CALLED and not callable(loaded):
+            raise self._broken(f"is {short(loaded)}, which cannot be called")
+        return loaded
+
+    def _broken(self, why: str) -> PluginError:
+        return PluginError(
+            f"The {self.group} plugin {self.name!r} ({self.entry_point.value}) {why}. Reinstall or remove the package that "
+            "provides it."
+        )
 
 
 @cache
 def plugins(group: str) -> dict[str, Plugin]:
-    """Return the installed plugins of a group by name, sorted; of several versions the highest."""
+    """Return the installed plugins of a group by name, sorted; of one package's several versions the highest.
+
+    Names that differ in case only are one name, and two packages that provide it clash: nobody takes over a name unseen.
+    """
     found: dict[str, Plugin] = {}
     for entry in sorted(entry_points(group=f"visenv.{group}"), key=lambda e: (e.name, e.value)):
-        base, dash, number = entry.name.rpartition("-v")
-        name, version = (base, int(number)) if dash and number.isdigit() else (entry.name, 0)
-        other = found.get(name)
-        if other is not None and other.version >= version:
-            if other.version == version and other.entry_point.value != entry.value:
-                found[name] = replace(other, clash=entry.value)
+        name, version = _split_version(entry.name)
+        other = found.get(name.lower())
+        if other is None:
+            found[name.lower()] = Plugin(group=group, name=name, version=version, entry_point=entry)
             continue
-        found[name] = Plugin(group=group, name=name, version=version, entry_point=entry)
-    return dict(sorted(found.items()))
+        if entry.value == other.entry_point.value and version == other.version:
+            continue  # one package found twice, as in a checkout that is installed too
+        if _package(entry) != _package(other.entry_point) or version == other.version:
+            shipped = _package(entry) == "visenv"  # the name is shown as we spell it
+            found[name.lower()] = replace(other, name=name if shipped else other.name, clash=entry.value)
+        elif version > other.version:
+            found[name.lower()] = Plugin(group=group, name=name, version=version, entry_point=entry, clash=other.clash)
+    return {plugin.name: plugin for plugin in sorted(found.values(), key=lambda p: p.name)}
+
+
+def _split_version(name: str) -> tuple[str, int]:
+    base, dash, number = name.rpartition("-v")
+    return (base, int(number)) if dash and number.isascii() and number.isdigit() and len(number) < 10 else (name, 0)
+
+
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else ""
 
 
 def names(group: str) -> list[str]:
@@ -95,6 +121,21 @@ def build(group: str, spec: str) -> Any:
         PluginError: It cannot be imported.
         BadValueError: It has no such option, or needs one that is not given.
     """
+    make, options = check(group, spec)
+    try:
+        return make(**options)
+    except SystemExit as error:
+        raise PluginError(f"The {group.rstrip('s')} {spec!r} cannot be made: {say(error)}.") from error
+
+
+def check(group: str, spec: str) -> tuple[Any, dict[str, Any]]:
+    """Return what makes a plugin's object and the options to make it with, and make nothing.
+
+    Raises:
+        UnknownNameError: There is none of that name.
+        PluginError: It cannot be imported.
+        BadValueError: It has no such option, or needs one that is not given.
+    """
     name, options = parse_spec(spec)
     make = load(group, name)
     try:
@@ -102,4 +143,4 @@ def build(group: str, spec: str) -> Any:
     except TypeError as error:
         known = ", ".join(inspect.signature(make).parameters) or "none"
         raise bad_value(group.rstrip("s"), name, expected=f"options that it has ({known}); {error}") from None
-    return make(**options)
+    return make, options

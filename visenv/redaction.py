@@ -9,12 +9,16 @@ from collections.abc import Iterable
 __all__ = ["find_secrets", "hide_values", "redact"]
 
 OPTION = re.compile(
-    r"(?i)\b(?!(?:max|min|num|stop)_?\w*tokens?\b)([\w-]*(?:api[_-]?key|secret|token(?!s\b)|passw(?:or)?d|\bkey\b|\bauth)[\w-]*)"
-    r"=((?:Bearer\s+)?[^,\s'\"]+)"
+    r"(?i)\b(?!(?:max|min|num|stop)_?\w*tokens?\b)"
+    r"([\w-]*(?:api[_-]?key|secret|token(?!s\b)|passw(?:or)?d|passphrase|\bpwd\b|_pwd\b|credential|\bkey\b|\bauth)[\w-]*)"
+    r"=('[^']*'|\"[^\"]*\"|(?:Bearer\s+)?[^,\s'\"]+)"
 )
 """Options whose values are secrets, by name; ``max_tokens`` and its like are not."""
-LOGIN = re.compile(r"(?i)(\w+://)[^/@\s]+:[^/@\s]+@")
-VARIABLE = re.compile(r"(?i)(api_?key|secret|token(?!izer)|passw|credential|_key$|^key$|_auth$)")
+LOGIN = re.compile(r"(\w+://)([^/\s]+)@")
+"""A login in an address; a password may hold an ``@`` of its own."""
+VARIABLE = re.compile(
+    r"(?i)(api_?key|access_?key|secret|token(?!izer)|passw|passphrase|_pwd$|credential|_key$|^key$|_auth$)"
+)
 """Environment variables whose values are secrets, by name."""
 SHORTEST = 8
 """Values below this length are words rather than secrets."""
@@ -30,7 +34,11 @@ def find_secrets(texts: Iterable[str] = ()) -> tuple[str, ...]:
         True
     """
     found = [value for name, value in os.environ.items() if VARIABLE.search(name)]
-    found += [match.group(2) for text in texts for match in OPTION.finditer(text)]
+    found += [match.group(2).strip("'\"") for text in texts for match in OPTION.finditer(text)]
+    for text in (*os.environ.values(), *texts):
+        for login in LOGIN.finditer(text):
+            user, _, password = login.group(2).partition(":")
+            found.append(password or user)
     return tuple(sorted({value for value in found if len(value) >= SHORTEST}, key=len, reverse=True))
 
 

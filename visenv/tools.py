@@ -64,6 +64,8 @@ class NewImage:
     """2x3 affine map of its pixels (edges) to the parent's; ``None`` for an overlay, which has the parent's pixels."""
     origin: str
     """How it was made, in a few words."""
+    objects: tuple[DetectedObject, ...] | None = None
+    """What an overlay draws; ``None`` for any other picture, and for one that was drawn in another way."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -44,7 +44,8 @@ class _OraclePlayer:
         if self._privilege.objects:
             return _final(tools.names, {"submit": {}, "Answer": {"final_answer": "As merged."}})
         if target.kind is AnswerKind.COUNT:
-            return _final(tools.names, {"submit_count": {"count": 0}, "Answer": {"final_answer": "None."}})
+            count = {"count": target.num_objects}  # of points, say, that are no objects
+            return _final(tools.names, {"submit_count": count, "Answer": {"final_answer": "None."}})
         return _final(tools.names, {"submit_none": {}, "Answer": {"final_answer": "None."}})
 
 

@@ -52,7 +52,13 @@ def best_constant(task_name: str, level: int, tools: tuple[str, ...]) -> tuple[C
         UnsuitedError: The toolset can express no candidate.
     """
     task = make_task(task_name)
-    targets = [task.sample("train", level, i).target for i in range(NUM_SAMPLES[task.kind])]
+    if "train" not in task.splits:
+        raise UnsuitedError(
+            f"`prior` learns its answer from the split 'train', which {task_name} has not. Leave it out."
+        )
+    size = task.num_samples("train", level)
+    number = NUM_SAMPLES[task.kind] if size is None else min(size, NUM_SAMPLES[task.kind])
+    targets = [task.sample("train", level, i).target for i in range(number)]
     best: tuple[float, tuple[Call, ...]] | None = None
     for calls, answer_for in _candidates(task.kind, tools):
         rows = [task.profile.row(t, answer_for(t)) for t in targets]

@@ -13,20 +13,21 @@ from visenv.errors import bad_value
 from visenv.task import Task
 
 from ..records import EpisodeRecord, plain
+from .checks import check_run
 from .episodes import episode_data
 from .folder import FORMAT, SiteFolder
 from .gathering import Place, Run, TaskShelf, find_blocks, overall_rows, read_runs, table_rows
-from .samples import Rebuilt
+from .samples import Known, Samples
 from .shards import shard, text_hash
+from .units import unit_of
 
 __all__ = ["Progress", "build_site", "site_data"]
 
 Progress = Callable[[int, int], None]
-"""Called with the number of episodes written and of all."""
+"""Called with the number of steps done and of all: each record is checked, and then written."""
 SCRIPTS = ("text", "load", "rle", "view", "table", "board", "episodes", "pane", "replay", "main")
 """In the order in which the page runs them."""
-CUT = 300
-"""Characters of an instruction in a list."""
+OTHER = "the task makes another sample now than the one that was played"
 
 
 def build_site(
@@ -34,14 +35,15 @@ def build_site(
 ) -> Path:
     """Write the site of some runs: tables, and a replay of every episode. It opens from disk.
 
-    The same runs give the same bytes. Pictures and questions that an earlier build made are taken over; the page changes only at
-    the end, in one step, so an interrupted build leaves the site as it was.
+    Each run is verified on the way, and the page says what came of it. The same runs give the same bytes. Pictures that
+    an earlier build made are taken over; the page changes only at the end, in one step, so an interrupted build leaves
+    the site as it was.
 
     Args:
         runs: Run directories.
         out: The site's folder: new, empty, or of an earlier site.
-        tasks: Tasks by name, to show questions, truths and pictures that the runs did not store; those not given are looked up. What
-            cannot be made again is shown without, and the page says why.
+        tasks: Tasks by name, to score answers again and to show questions, truths and pictures that the runs did not
+            store; those not given are looked up. What cannot be made again is shown without, and the page says why.
         progress: Told how far it is.
 
     Returns:
@@ -63,33 +65,40 @@ def site_data(
     shelf = TaskShelf(tasks)
     read = read_runs(runs, shelf)
     folder = SiteFolder.open(out)
-    total = sum(len(run.records) for run in read)
+    samples = Samples(folder, shelf)
+    total = 2 * sum(len(run.records) for run in read)
     done = 0
 
     def step() -> None:
         nonlocal done
-        done += 1
+        done = min(total, done + 1)  # a run may hold several records of an episode, and all are checked
         if progress is not None:
             progress(done, total)
 
+    checks = [check_run(run, samples, step) for run in read]
+    forged = [check["state"] == "different" for check in checks]
+    done = total // 2
     places = find_blocks(read)
     blocks = []
     for place in places:
-        lists, num_episodes = _write_episodes(folder, read, place, shelf, step)
-        blocks.append(_block(read, place) | {"list": lists, "num_episodes": num_episodes})
-    overall = overall_rows(read, list(places))
-    index = {"format": FORMAT, "runs": [_run(run) for run in read], "blocks": blocks, "overall": overall}
+        lists, num_episodes = _write_episodes(folder, read, place, samples, step)
+        blocks.append(_block(read, place, forged) | {"list": lists, "num_episodes": num_episodes})
+    overall = overall_rows(read, list(places), forged)
+    runs_data = [_run(run) | {"check": check} for run, check in zip(read, checks, strict=True)]
+    index = {"format": FORMAT, "runs": runs_data, "blocks": blocks, "overall": overall}
     name, script = shard(index)
     folder.put(f"data/{name}.js", script)
     _write_page(folder, name)
     folder.sweep()
     rows = [
-        {"place": at, "run": read[number].label} | plain(dataclasses.asdict(row))
+        {"place": at, "run": read[number].label, "check": checks[number]["state"]} | plain(dataclasses.asdict(row))
         for place in places
-        for at, number, row in table_rows(read, place)
+        for at, number, row in table_rows(read, place, forged)
     ]
     named = [{**row, "run": read[row["run"]].label} for row in overall]
-    return out / "index.html", {"index": str(out / "index.html"), "rows": rows, "overall": named}
+    verdicts = [{"run": run.label, **check} for run, check in zip(read, checks, strict=True)]
+    page = out / "index.html"
+    return page, {"index": str(page), "runs": verdicts, "rows": rows, "overall": named}
 
 
 def _write_page(folder: SiteFolder, index: str) -> None:
@@ -105,7 +114,7 @@ def _write_page(folder: SiteFolder, index: str) -> None:
 
 
 def _write_episodes(
-    folder: SiteFolder, runs: Sequence[Run], place: Place, shelf: TaskShelf, step: Callable[[], None]
+    folder: SiteFolder, runs: Sequence[Run], place: Place, samples: Samples, step: Callable[[], None]
 ) -> tuple[str, int]:
     """Write every episode of one table and their list; return the list's name and their number."""
     by_index: dict[int, list[tuple[int, EpisodeRecord]]] = {}
@@ -118,21 +127,14 @@ def _write_episodes(
         for i, (number, agent) in enumerate((n, a) for n, run in enumerate(runs) for a in run.info.agents)
     }
     reasons: dict[str, int] = {}
-    samples, rows = [], []
+    listed, rows = [], []
     for at, index in enumerate(sorted(by_index)):
         found = by_index[index]
-        rebuilt = Rebuilt([record for _, record in found], shelf)
-        question = rebuilt.put_question(folder)
-        text = question["text"]
-        samples.append(
-            {
-                "id": found[0][1].sample_id, "index": index, "text": None if text is None else text[:CUT],
-                "file": question["file"], "why": question["why"],
-            }
-        )  # fmt: skip
+        known, entry = _question(found, samples.known(place, index))
+        listed.append(entry | {"index": index})
         for number, record in sorted(found, key=lambda f: players.get((f[0], f[1].agent), len(players))):
-            same = record.target in ("", rebuilt.target)
-            data = episode_data(folder, runs[number], record, rebuilt) | {"same_truth": same}
+            same = not isinstance(known, Known) or record.target in ("", known.fingerprint)
+            data = episode_data(folder, runs[number], record, known) | {"same_truth": same}
             name, script = shard(data)
             folder.put(f"data/{name}.js", script)
             reason = reasons.setdefault(record.reason, len(reasons))
@@ -140,7 +142,7 @@ def _write_episodes(
             rows.append([player, at, record.score, reason, record.costs.turns, int(record.failed), name])
             step()
     content = {
-        "players": [[number, agent] for number, agent in players], "reasons": list(reasons), "samples": samples,
+        "players": [[number, agent] for number, agent in players], "reasons": list(reasons), "samples": listed,
         "rows": rows,
     }  # fmt: skip
     name, script = shard(content)
@@ -148,13 +150,27 @@ def _write_episodes(
     return name, len(rows)
 
 
-def _block(runs: Sequence[Run], place: Place) -> dict[str, Any]:
-    rows = table_rows(runs, place)
+def _question(found: Sequence[tuple[int, EpisodeRecord]], known: Known | str) -> tuple[Known | str, dict[str, Any]]:
+    """Return a sample as the task makes it, unless all its records are of another one; and its entry in the list."""
+    records = [record for _, record in found]
+    targets = {record.target for record in records if record.target}
+    if isinstance(known, Known) and not targets:
+        known = "no episode got as far as its truth"
+    elif isinstance(known, Known) and known.fingerprint not in targets:
+        known = OTHER
+    if isinstance(known, str):
+        return known, {"id": records[0].sample_id, "text": None, "file": None, "why": known}
+    return known, {"id": known.id, "text": known.text, "file": known.file, "why": None}
+
+
+def _block(runs: Sequence[Run], place: Place, forged: Sequence[bool]) -> dict[str, Any]:
+    rows = table_rows(runs, place, forged)
     task, version, split, level = place
     metrics = list(dict.fromkeys(name for _, _, row in rows for name in row.metrics))
     profiles = list(dict.fromkeys((row.profile, row.profile_source) for _, _, row in rows))
     return {
-        "task": task, "version": version, "split": split, "level": level, "metrics": metrics, "profiles": profiles,
+        "task": task, "version": version, "split": split, "level": level,
+        "metrics": [[name, unit_of(name, [row for _, _, row in rows])] for name in metrics], "profiles": profiles,
         "differ": _differ(runs, place),
         "rows": [
             {

@@ -7,16 +7,15 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..progress import counting
+from ..safe_files import printable
 from .build import site_data
 
-__all__ = ["BuildProgress", "report", "write_report"]
+__all__ = ["report", "write_report"]
 
 
 def report(
@@ -26,7 +25,8 @@ def report(
 ) -> None:
     """Make the page of one or several runs: tables, plots, and a replay of every episode.
 
-    Opens from disk in a browser and can be put on any static host. Running it again writes only what is new.
+    Every run is verified first, and the page says what came of it. Opens from disk in a browser and can be put on any
+    static host. Running it again writes only what is new.
 
     Examples:
       visenv report visenv-demo --out site
@@ -35,7 +35,13 @@ def report(
     """
     again = shlex.join(["visenv", "report", *map(str, runs), "--out", str(out)])
     page, rows = write_report(runs, out, command=again)
-    typer.echo(json.dumps(rows, allow_nan=False) if as_json else f"Report: {page}")
+    if as_json:
+        typer.echo(json.dumps(rows, allow_nan=False))
+        return
+    for run in rows["runs"]:
+        if run["state"] != "verified":
+            typer.echo(f"{printable(run['run'])}: {run['verdict']}")
+    typer.echo(f"Report: {page}")
 
 
 def write_report(runs: Sequence[Path], out: Path, *, command: str) -> tuple[Path, dict[str, Any]]:
@@ -47,41 +53,8 @@ def write_report(runs: Sequence[Path], out: Path, *, command: str) -> tuple[Path
         command: What continues it, said when it is interrupted.
     """
     try:
-        with BuildProgress() as progress:
+        with counting("records checked and written") as progress:
             return site_data(runs, out, progress=progress)
     except KeyboardInterrupt:
         print(f"Interrupted. What was written is kept. Continue with\n  {command}", file=sys.stderr)
         raise typer.Exit(130) from None
-
-
-class BuildProgress:
-    """Shows how far a build is on standard error: a bar on a terminal, a line every quarter elsewhere."""
-
-    def __init__(self) -> None:
-        console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._console = console
-        self._told = 0
-        self._bar: Progress | None = None
-        if console.is_terminal:
-            self._bar = Progress(
-                TextColumn("episodes written"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-                console=console, transient=True,
-            )  # fmt: skip
-            self._bar.add_task("", total=None)
-
-    def __enter__(self) -> BuildProgress:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def __call__(self, done: int, total: int) -> None:
-        """Say that ``done`` of ``total`` episodes are written."""
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=done, total=total)
-        elif 4 * done // total > self._told:
-            self._told = 4 * done // total
-            self._console.print(f"{done}/{total} episodes written", markup=False)

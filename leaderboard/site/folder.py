@@ -17,7 +17,7 @@ from .shards import NAME
 
 __all__ = ["FORMAT", "SiteFolder"]
 
-FORMAT = 1
+FORMAT = 2
 """Of the site's data. Raised when the data's form changes, so that nothing older is taken over."""
 MARKER = "visenv-site.json"
 OURS = re.compile(rf"data/{NAME}\.js|images/{NAME}\.jpg|page-{NAME}/[a-z]+\.(js|css)")
@@ -53,15 +53,23 @@ class SiteFolder:
         folder.put(MARKER, f'{{"made_by": "visenv report", "format": {FORMAT}}}\n'.encode("ascii"), always=True)
         return folder
 
+    def has(self, name: str) -> bool:
+        """Whether a file is there, used or not."""
+        path = self.out / name
+        return path.is_file() and path.stat().st_size > 0
+
     def keep(self, name: str) -> Path | None:
         """Say that the site uses a file; return its path if it is there."""
         self._kept.add(name)
         path = self.out / name
         return path if path.is_file() and path.stat().st_size else None
 
-    def put(self, name: str, content: bytes, *, always: bool = False) -> None:
-        """Write a file of the site in one step; one of that name and length is left as it is unless ``always``."""
-        present = self.keep(name)
+    def put(self, name: str, content: bytes, *, always: bool = False, keep: bool = True) -> None:
+        """Write a file of the site in one step; one of that name and length is left as it is unless ``always``.
+
+        Without ``keep`` it goes at the end, unless something uses it by then.
+        """
+        present = self.keep(name) if keep else None
         if present and not always and present.stat().st_size == len(content):
             return
         path = self.out / name

@@ -9,15 +9,14 @@ import cv2
 from PIL import Image as PilImage
 
 from visenv.errors import VisenvError
-from visenv.images import Image, load_image
+from visenv.images import Image
 
 from ..records import ImageRecord
-from ..rundir import ImageFiles
+from ..safe_files import PICTURE_NAME, load_picture
 from .folder import FORMAT, SiteFolder
-from .samples import Rebuilt
 from .shards import text_hash
 
-__all__ = ["QUALITY", "SIDE_PX", "put_picture"]
+__all__ = ["QUALITY", "SIDE_PX", "picture_file", "stored_picture", "to_jpeg"]
 
 SIDE_PX = 1280
 """Longest side of a picture in the site."""
@@ -25,40 +24,39 @@ QUALITY = 88
 """Of the JPEG."""
 
 
-def put_picture(folder: SiteFolder, image: ImageRecord, run: Path, rebuilt: Rebuilt | None) -> tuple[str | None, str]:
-    """Write a picture unless it is there; return its name, or ``None`` and why there is none.
+def picture_file(content_hash: str) -> str:
+    """Return where the site has the picture of a content."""
+    return f"images/{text_hash('picture', str(FORMAT), content_hash)}.jpg"
+
+
+def stored_picture(folder: SiteFolder, image: ImageRecord, run: Path) -> str | None:
+    """Write a picture that a run stored, unless the site has it; return why there is none.
 
     Args:
         folder: The site's.
         image: What was recorded of it.
         run: The run directory, which may hold its file.
-        rebuilt: The sample, which may make it again; ``None`` for a picture that no task can make.
     """
-    name = text_hash("picture", str(FORMAT), image.hash)
-    if folder.keep(f"images/{name}.jpg"):
-        return name, ""
-    found: Image | str = "it was not stored"
-    if image.file is not None:
-        found = _stored(run, image)
-    if isinstance(found, str) and rebuilt is not None:
-        why, found = found, rebuilt.image(image.hash)
-        if isinstance(found, str) and image.file is not None:
-            found = f"{why}; {found}"
-    if isinstance(found, str):
-        return None, found
-    folder.put(f"images/{name}.jpg", _jpeg(found), always=True)
-    return name, ""
-
-
-def _stored(run: Path, image: ImageRecord) -> Image | str:
+    file = picture_file(image.hash)
+    if folder.has(file):
+        folder.keep(file)
+        return None
+    if image.file is None:
+        return "it was not stored"
     try:
-        found = load_image(ImageFiles(run / "images").path(image.file or ""))
-    except (VisenvError, ValueError, Warning):  # gone, damaged, or so large that Pillow warns
+        if PICTURE_NAME.fullmatch(image.file) is None:  # it never leads out of the folder
+            return "its file in the run is missing or damaged"
+        found = load_picture(run / "images" / image.file)
+    except (VisenvError, OSError):  # gone, damaged, too large, or no plain file
         return "its file in the run is missing or damaged"
-    return found if found.hash == image.hash else "its file in the run holds another picture"
+    if found.hash != image.hash:
+        return "its file in the run holds another picture"
+    folder.put(file, to_jpeg(found), always=True)
+    return None
 
 
-def _jpeg(image: Image) -> bytes:
+def to_jpeg(image: Image) -> bytes:
+    """Return a picture as the site has it."""
     width, height = image.size_wh
     scale = min(1.0, SIDE_PX / max(width, height))
     pixels = image.pixels

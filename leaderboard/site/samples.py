@@ -2,91 +2,126 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, cast
 
 from visenv.errors import short
-from visenv.images import Image
-from visenv.task import Sample
+from visenv.task import Sample, Task
 
-from ..records import EpisodeRecord
-from .folder import FORMAT, SiteFolder
-from .gathering import TaskShelf
-from .shards import named_shard, parse_shard, text_hash
+from .folder import SiteFolder
+from .gathering import Place, TaskShelf
+from .pictures import picture_file, to_jpeg
+from .shards import shard
 
-__all__ = ["Rebuilt"]
+__all__ = ["Known", "Samples"]
+
+CUT = 300
+"""Characters of an instruction in a list."""
+KEPT_BYTES = 2**28
+"""Pixels of the samples that are held to be used again."""
 
 
-class Rebuilt:
-    """One sample of a run, made again only if something of it is not in the site yet.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Known:
+    """What the site has of a sample, as the task itself makes it."""
+
+    id: str
+    fingerprint: str
+    """Of the truth."""
+    file: str
+    """Name of the shard of the question."""
+    text: str
+    """Beginning of the instruction."""
+    sizes_wh: dict[str, tuple[int, int]]
+    """Size of each image by its hash; all are in the site's folder."""
+
+
+class Samples:
+    """The samples of a site. Each is made as seldom as can be, and what the site needs of it written at once.
 
     Args:
-        records: Every episode of the sample.
-        shelf: Where its task comes from.
+        folder: The site's.
+        shelf: Where tasks come from.
     """
 
-    def __init__(self, records: Sequence[EpisodeRecord], shelf: TaskShelf) -> None:
-        self._record = records[0]
-        self._targets = list(dict.fromkeys(r.target for r in records if r.target))
+    def __init__(self, folder: SiteFolder, shelf: TaskShelf) -> None:
+        self._folder = folder
         self._shelf = shelf
-        self._made: Sample | str | None = None
+        self._known: dict[tuple[Place, int], Known | str] = {}
+        self._held: OrderedDict[tuple[Place, int], Sample] = OrderedDict()
+        self._held_bytes = 0
 
-    @property
-    def target(self) -> str:
-        """Fingerprint of the truth that the records agree on; of the first, if they do not."""
-        return self._targets[0] if self._targets else ""
+    def watched(self, name: str) -> Task | None:
+        """Return a task whose samples the site takes notice of, for whoever checks a run; ``None`` if there is none."""
+        task = self._shelf.any(name)
+        return None if isinstance(task, str) else cast(Task, _Watched(task, self))
 
-    def sample(self) -> Sample | str:
-        """Return the sample, or why it cannot be made again as it was."""
-        if self._made is None:
-            self._made = self._make()
-        return self._made
-
-    def image(self, content_hash: str) -> Image | str:
-        """Return one of its pictures by content, or why it is not to be had."""
-        sample = self.sample()
-        if isinstance(sample, str):
-            return sample
-        return next((i for i in sample.images if i.hash == content_hash), "the task makes another picture now")
-
-    def put_question(self, folder: SiteFolder) -> dict[str, Any]:
-        """Write the question with its truth as a shard; return its file (if there is one), its text, or why not.
-
-        The shard is named by what it is of, so one that is there is read instead of made again.
-        """
-        r = self._record
-        name = text_hash(str(FORMAT), r.task, r.task_version, r.split, str(r.level), str(r.index), self.target)
-        file = f"data/{name}.js"
-        if present := folder.keep(file):
+    def known(self, place: Place, index: int) -> Known | str:
+        """Return what is known of a sample, or why it cannot be made again."""
+        if (place, index) not in self._known:
+            task = self._shelf.get(*place[:2])
             try:
-                return {"file": name, "text": parse_shard(present.read_bytes())["instruction"], "why": None}
-            except (ValueError, KeyError, TypeError):  # damaged: make it again
-                pass
-        sample = self.sample()
-        if isinstance(sample, str):
-            return {"file": None, "text": None, "why": sample}
-        folder.put(file, named_shard(name, _question(sample)), always=True)
-        return {"file": name, "text": sample.instruction, "why": None}
+                if isinstance(task, str):
+                    self._known[place, index] = task
+                else:
+                    self.make(task, *place[2:], index)
+            except Exception as error:  # a task's code or data, on a machine that may lack them: the page does without
+                self._known[place, index] = f"the task cannot make it again ({short(str(error), 160)[1:-1]})"
+        return self._known[place, index]
 
-    def _make(self) -> Sample | str:
-        r = self._record
-        if not self._targets:
-            return "no episode got as far as its truth"
-        task = self._shelf.get(r.task, r.task_version)
-        if isinstance(task, str):
-            return task
-        try:
-            sample = task.sample(r.split, r.level, r.index)
-        except Exception as error:  # a task's code or data, on a machine that may lack them: the page does without
-            return f"the task cannot make it again ({short(str(error), 160)[1:-1]})"
-        if sample.target.fingerprint != self.target:
-            return "the task makes another sample now than the one that was played"
+    def make(self, task: Task, split: str, level: int, index: int) -> Sample:
+        """Return a sample; whatever the task's code raises."""
+        key = (task.name, task.version, split, level), index
+        if key in self._held:
+            self._held.move_to_end(key)
+            return self._held[key]
+        sample = task.sample(split, level, index)
+        self._take(key, sample)
+        self._held[key] = sample
+        self._held_bytes += _num_bytes(sample)
+        while self._held_bytes > KEPT_BYTES:
+            self._held_bytes -= _num_bytes(self._held.popitem(last=False)[1])
         return sample
+
+    def _take(self, key: tuple[Place, int], sample: Sample) -> None:
+        """Write question and pictures."""
+        if key in self._known:
+            return
+        name, script = shard(_question(sample))
+        self._folder.put(f"data/{name}.js", script)
+        for image in sample.images:
+            file = picture_file(image.hash)
+            if not self._folder.has(file):
+                self._folder.put(file, to_jpeg(image), keep=False)  # kept when a record shows it
+        self._known[key] = Known(
+            id=sample.id, fingerprint=sample.target.fingerprint, file=name, text=sample.instruction[:CUT],
+            sizes_wh={image.hash: image.size_wh for image in sample.images},
+        )  # fmt: skip
+
+
+class _Watched:
+    """A task that hands its samples out through :class:`Samples`."""
+
+    def __init__(self, task: Task, samples: Samples) -> None:
+        self._task = task
+        self._samples = samples
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._task, name)
+
+    def sample(self, split: str, level: int, index: int) -> Sample:
+        return self._samples.make(self._task, split, level, index)
+
+
+def _num_bytes(sample: Sample) -> int:
+    return sum(image.pixels.nbytes for image in sample.images)
 
 
 def _question(sample: Sample) -> dict[str, Any]:
     target = sample.target
     return {
+        "id": sample.id,
         "instruction": sample.instruction,
         "kind": target.kind.value,
         "size": [target.size_hw[1], target.size_hw[0]],

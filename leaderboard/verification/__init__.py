@@ -1,7 +1,7 @@
 """Scoring a run again from what it recorded: answers, rows, costs, the plan, the pictures and the summary.
 
-What is read was written by others: nothing in it is executed, only plain files of the run directory itself are opened, and
-whatever is wrong with them becomes a :class:`Problem`.
+What is read was written by others: nothing in it is executed, only plain files of the run directory itself are opened,
+and whatever is wrong with them becomes a :class:`Problem`.
 """
 
 from ._result import Problem, TaskCheck, Verification

@@ -7,12 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from visenv.errors import short
-
 from ..records import plain
+from ..safe_files import printable
 from ._result import Problem, TaskCheck, Verification
 
-__all__ = ["Findings", "Flaw", "json_text", "printable"]
+__all__ = ["Findings", "Flaw", "json_text"]
 
 MAX_PROBLEMS = 1000
 """Problems that are kept; all are counted."""
@@ -52,11 +51,6 @@ class Findings:
             run=str(run), tasks=tuple(tasks), records=records, asked=asked, problems=tuple(self.problems),
             num_problems=self.num_problems, notes=tuple(self.notes),
         )  # fmt: skip
-
-
-def printable(text: str, limit: int = 120) -> str:
-    """Return text that a terminal can take."""
-    return text if text.isprintable() and len(text) <= limit else short(text, limit)
 
 
 def json_text(value: Any) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from visenv.tasks.profiles import PROFILES
@@ -11,18 +12,24 @@ from visenv import plugins
 from visenv.answers import Target
 from visenv.env import make_task
 from visenv.errors import UnknownNameError, short
+from visenv.images import Image
 from visenv.task import Profile, Sample, Task
 
 from ..records import RunInfo, TaskInfo
-from ..sampling import indices_of
-from ._findings import Findings, printable
+from ..safe_files import printable
+from ..sampling import indices_of, num_asked
+from ._findings import Findings
 from ._result import TaskCheck
 
 __all__ = ["TaskPlan", "Truth", "make_plan"]
 
 TRUTHS_KEPT = 4096
+PIXELS_KEPT = 2**27
+"""Pixels of the pictures that are kept at hand, beside those of the last sample."""
 MAX_SAMPLES = 1_000_000
 """Most samples that a run may say it asks of a task."""
+MAX_CHOSEN = 2_000_000
+"""Most chosen samples times tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,42 @@ class Truth:
         return cls(sample.id, sample.cluster, sample.target, sample.target.fingerprint, images)
 
 
+class Asked:
+    """Which samples a run asks of a task. They are drawn when the first is looked for."""
+
+    def __init__(self, info: TaskInfo, run: RunInfo, size: int | None) -> None:
+        self._info, self._run, self._size = info, run, size
+        self._indices: Sequence[int] | None = None
+        self._order: dict[int, int] = {}
+        whole = run.samples is None and (run.limit is None or (size is not None and run.limit >= size))
+        if whole and size is not None:
+            self._indices = range(size)
+
+    def place(self, index: int) -> int | None:
+        """Return which of the samples an index is, from 0; ``None`` if it is none.
+
+        Raises:
+            ValueError: The run's samples are none.
+        """
+        if isinstance(self._indices, range):
+            return index if index in self._indices else None
+        if self._indices is None:
+            self._indices = self.draw()
+            self._order = {one: place for place, one in enumerate(self._indices)}
+        return self._order.get(index)
+
+    def draw(self) -> Sequence[int]:
+        """Return the samples in order.
+
+        Raises:
+            ValueError: The run's samples are none.
+        """
+        info, run = self._info, self._run
+        return indices_of(
+            info.name, info.split, info.level, size=self._size, samples=run.samples, limit=run.limit, seed=run.seed
+        )
+
+
 @dataclass(slots=True)
 class TaskPlan:
     """One task of the run, what is known of it here, and how many of its records were checked how."""
@@ -54,26 +97,41 @@ class TaskPlan:
     """Why answers cannot be scored again."""
     profile: Profile | None = None
     """``None`` when nobody here knows it, and before the first record when only its name can tell."""
-    indices: frozenset[int] | None = None
-    """Of the samples asked; ``None`` when the size of the split is not known."""
+    asked: Asked | None = None
+    """The samples asked; ``None`` when the size of the split decides and is not known."""
     candidates: dict[str, Profile] = field(default_factory=dict)
     """Profiles by name, from which the first record's is taken when there is no task."""
     named: str | None = None
     """The profile that the first record names."""
     rescored: int = 0
+    derived: int = 0
     reaggregated: int = 0
     failed: int = 0
     different: int = 0
     _truths: dict[int, Truth] = field(default_factory=dict)
+    _pictures: dict[int, tuple[Image, ...]] = field(default_factory=dict)
+
+    def pictures(self, index: int) -> tuple[Image, ...]:
+        """Return a sample's pictures; whatever its code raises."""
+        if index not in self._pictures:
+            self._make(index)
+        return self._pictures[index]
 
     def truth(self, index: int) -> Truth:
         """Return what the task says of a sample; whatever its code raises."""
         if index not in self._truths:
-            assert self.task is not None
-            while len(self._truths) >= TRUTHS_KEPT:
-                del self._truths[next(iter(self._truths))]
-            self._truths[index] = Truth.of(self.task.sample(self.info.split, self.info.level, index))
+            self._make(index)
         return self._truths[index]
+
+    def _make(self, index: int) -> None:
+        assert self.task is not None
+        sample = self.task.sample(self.info.split, self.info.level, index)
+        while len(self._truths) >= TRUTHS_KEPT:
+            del self._truths[next(iter(self._truths))]
+        while sum(_area(pictures) for pictures in self._pictures.values()) > PIXELS_KEPT:
+            del self._pictures[next(iter(self._pictures))]
+        self._truths[index] = Truth.of(sample)
+        self._pictures[index] = sample.images
 
     def name_profile(self, name: str, found: Findings) -> None:
         """Take the profile that the first record names, where no task says it."""
@@ -100,7 +158,8 @@ class TaskPlan:
         i = self.info
         return TaskCheck(
             task=i.name, version=i.version, split=i.split, level=i.level, rescored=self.rescored,
-            reaggregated=self.reaggregated, failed=self.failed, different=self.different, reason=self.reason,
+            derived=self.derived, reaggregated=self.reaggregated, failed=self.failed,
+            different=self.different, reason=self.reason,
         )  # fmt: skip
 
 
@@ -131,7 +190,7 @@ def make_plan(info: TaskInfo, run: RunInfo, tasks: Mapping[str, Task], found: Fi
         plan.reason = str(error)
     except Exception as error:  # a task's code or data: whatever is wrong there, its targets cannot be made
         plan.reason = printable(f"{type(error).__name__}: {error}", 300)
-    plan.indices = _asked(plan, run, size, found)
+    plan.asked = _asked(plan, run, size, found)
     return plan
 
 
@@ -143,13 +202,14 @@ def _installed(name: str) -> Task | str:
     return task if task.name == name else f"the task installed as {name} calls itself {printable(task.name)}"
 
 
-def _asked(plan: TaskPlan, run: RunInfo, size: int | None, found: Findings) -> frozenset[int] | None:
-    """Return which indices the run asks of a task; ``None`` when the size of the split decides and is not known."""
+def _asked(plan: TaskPlan, run: RunInfo, size: int | None, found: Findings) -> Asked | None:
+    """Return which samples the run asks of a task; ``None`` when the size of the split decides and is not known."""
     info = plan.info
     where = f"run.json, task {printable(info.name)}"
+    nothing = Asked(info, dataclasses.replace(run, samples=None, limit=None), 0)
     if not 0 <= info.num_samples <= MAX_SAMPLES:
         found.add("plan", where, f"num_samples is {short(info.num_samples)}")
-        return frozenset()
+        return nothing
     if plan.task is None and run.samples is None:
         if run.limit is not None and info.num_samples >= run.limit:
             if info.num_samples > run.limit:
@@ -157,13 +217,22 @@ def _asked(plan: TaskPlan, run: RunInfo, size: int | None, found: Findings) -> f
             found.note(f"Which samples of {printable(info.name)} were asked was not checked.")
             return None
         size = info.num_samples
+    if len(run.samples or ()) * len(run.tasks) > MAX_CHOSEN:
+        found.add("plan", where, f"{len(run.samples or ())} chosen samples for {len(run.tasks)} tasks")
+        return nothing
+    asked = Asked(info, run, size)
     try:
-        indices = indices_of(
-            info.name, info.split, info.level, size=size, samples=run.samples, limit=run.limit, seed=run.seed
-        )
+        if run.samples is None:
+            number = num_asked(size, run.limit, where=info.name)
+        else:
+            number = len(asked.draw())
     except ValueError as error:  # BadValueError, and numbers of too many digits
         found.add("plan", where, printable(str(error), 300))
-        return frozenset()
-    if len(indices) != info.num_samples:
-        found.add("plan", where, f"{info.num_samples} samples, but its limit, samples and seed ask {len(indices)}")
-    return frozenset(indices)
+        return nothing
+    if number != info.num_samples:
+        found.add("plan", where, f"{info.num_samples} samples, but its limit, samples and seed ask {number}")
+    return nothing if number > MAX_SAMPLES else asked
+
+
+def _area(pictures: Sequence[Image]) -> int:
+    return sum(i.size_wh[0] * i.size_wh[1] for i in pictures)

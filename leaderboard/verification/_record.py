@@ -13,14 +13,47 @@ from visenv.errors import short
 
 from ..recording import costs_of
 from ..records import EpisodeRecord
+from ..safe_files import PICTURE_NAME, printable
 from ..sampling import player_seed
-from ._files import PICTURE_NAME
-from ._findings import Flaw, printable
+from ._findings import Flaw
 
-__all__ = ["REWARD_TOLERANCE", "check_costs", "check_end", "check_references", "check_turns"]
+__all__ = ["REWARD_TOLERANCE", "check_costs", "check_end", "check_references", "check_size", "check_turns"]
 
 REWARD_TOLERANCE = 1e-9
+MAX_TURNS = 2000
+"""Most turns that are followed one by one."""
+MAX_OBJECTS = 10_000
+"""Most objects of an episode: ids have four digits."""
 MAX_INVALID_CALLS: int = inspect.signature(Rules).parameters["max_invalid_calls"].default
+
+
+def check_size(r: EpisodeRecord) -> Iterator[Flaw]:
+    """Check what all the rest relies on: so many turns and objects as there can be, each object once in a turn."""
+    if len(r.transcript) > MAX_TURNS:
+        yield "state", f"{len(r.transcript)} turns, more than {MAX_TURNS}"
+    for number, turn in enumerate(r.transcript, 1):
+        if len(turn.objects) > MAX_OBJECTS or len(set(turn.objects)) < len(turn.objects):
+            yield "state", f"turn {number} has an object twice, or more than {MAX_OBJECTS}"
+        elif not all(0 <= place < len(r.objects) for place in turn.objects):
+            yield "state", f"turn {number} has objects that are not recorded"
+        elif len({r.objects[place].id for place in turn.objects}) < len(turn.objects):
+            yield "state", f"turn {number} has two objects of one number"
+        elif not {*turn.shown, *turn.visible} <= r.images.keys():
+            yield "image", f"turn {number} shows images that are not recorded"
+        else:
+            continue
+        return
+    for name, image in r.images.items():
+        drawn = image.objects or ()
+        if len(set(drawn)) < len(drawn) or not all(0 <= place < len(r.objects) for place in drawn):
+            yield "state", f"image {short(name)} draws objects twice, or such that are not recorded"
+            return
+    held = {
+        *(p for turn in r.transcript for p in turn.objects),
+        *(p for i in r.images.values() for p in i.objects or ()),
+    }
+    if len(held) < len(r.objects):
+        yield "state", f"{len(r.objects) - len(held)} objects that no turn and no image holds"
 
 
 def check_end(r: EpisodeRecord, *, run_seed: int) -> Iterator[Flaw]:
@@ -38,7 +71,7 @@ def check_end(r: EpisodeRecord, *, run_seed: int) -> Iterator[Flaw]:
         yield "state", f"ended with {printable(r.reason)}, failure {short(r.failure)}"
     if r.seed != player_seed(run_seed, r.sample_id, r.agent):
         yield "state", f"seed {short(r.seed)} is not the one of this episode"
-    if r.attempts < 1:
+    if not math.isfinite(r.reward) or r.attempts < 1:
         yield "state", f"attempts {r.attempts}"
     if not all(math.isfinite(v) and v >= 0 for v in r.measured.values()):
         yield "state", f"measured {short(r.measured)}"
@@ -73,19 +106,16 @@ def check_costs(r: EpisodeRecord) -> Iterator[Flaw]:
             return
 
 
-def check_references(r: EpisodeRecord, *, overlays_keep_size: bool) -> Iterator[Flaw]:
-    """Check that images and objects refer to what is there, and that overlays have the size of what they show."""
+def check_references(r: EpisodeRecord, *, stored: bool) -> Iterator[Flaw]:
+    """Check that images and objects refer to what is there; ``stored``: and that every picture has a file."""
     for name, image in r.images.items():
         if not re.fullmatch(r"[0-9a-f]{64}", image.hash) or min(image.size_wh) < 1 or image.source not in r.images:
             yield "image", f"image {short(name)} has no valid hash, size or source"
-        elif image.file is not None and not (
-            (stored := PICTURE_NAME.fullmatch(image.file)) and stored[1] == image.hash
-        ):
+        elif image.file is None:
+            if stored:
+                yield "image", f"image {short(name)} has no file, but the run stores every picture of this sample"
+        elif not ((named := PICTURE_NAME.fullmatch(image.file)) and named[1] == image.hash):
             yield "image", f"image {short(name)} names the file {short(image.file)}, not its hash"
-        elif image.overlay and overlays_keep_size:
-            shows = r.images.get(image.parent)
-            if shows is None or shows.size_wh != image.size_wh:
-                yield "image", f"image {short(name)} is not of the size of what it shows"
     for obj in r.objects:
         width, height = r.images[obj.image].size_wh if obj.image in r.images else (0, 0)
         if not width or (obj.mask is not None and obj.mask.get("size") != [height, width]):

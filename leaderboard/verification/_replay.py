@@ -1,9 +1,8 @@
-"""The transcript followed turn by turn, as :class:`visenv.episode.Episode` plays: views, the submission, the rewards."""
+"""The transcript followed turn by turn, as :class:`visenv.episode.Episode` plays: views, submission, rewards."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,30 +11,23 @@ from visenv.context import ToolContext
 from visenv.episode import EndReason
 from visenv.errors import short
 from visenv.images import visual_tokens
-from visenv.masks import Mask
 from visenv.memory import MemoryPolicy
-from visenv.objects import DetectedObject
 from visenv.rewards import Reward, StepFacts
 from visenv.task import Profile
 from visenv.tools import CallError, Toolset, check_call
 
-from ..recording import cut
-from ..records import EpisodeRecord, ObjectRecord, TurnRecord
-from ._findings import Flaw, json_text, printable
+from ..records import EpisodeRecord, TurnRecord
+from ..safe_files import printable
+from ._calls import object_of
+from ._findings import Flaw
 from ._plan import Truth
 from ._record import REWARD_TOLERANCE
 
 __all__ = ["check_rewards", "check_submission", "check_views"]
 
-MAX_TURNS = 2000
-"""Most turns that are followed one by one."""
-
 
 def check_views(r: EpisodeRecord, policy: MemoryPolicy | None, *, privileged: bool) -> Iterator[Flaw]:
     """Follow what was in view and in the table: the memory policy, the images' sizes and the calls say it all."""
-    if len(r.transcript) > MAX_TURNS:
-        yield "state", f"{len(r.transcript)} turns, more than {MAX_TURNS}"
-        return
     if policy is None:
         return
     shown = [tuple(name for name, image in r.images.items() if not image.parent)]
@@ -52,11 +44,8 @@ def check_views(r: EpisodeRecord, policy: MemoryPolicy | None, *, privileged: bo
         if turn.error is None:
             shown.append(turn.shown)
         visible = _in_view(policy, shown)
-        if not set(visible) <= set(r.images) or turn.visible != visible:
+        if turn.visible != visible:
             yield "costs", f"turn {number}: {short(turn.visible)} in view, by the memory {short(visible)}"
-            return
-        if not all(0 <= place < len(r.objects) for place in turn.objects):
-            yield "state", f"turn {number} has objects that are not recorded"
             return
         still = turn.call is None or (last and r.reason == EndReason.SUBMITTED)
         if still and objects is not None and turn.objects != objects:
@@ -87,7 +76,7 @@ def check_submission(r: EpisodeRecord, truth: Truth, answer: Answer | None, tool
         except CallError as error:
             yield "answer", f"the last call cannot be made: {printable(str(error), 200)}"
             return
-    if _as_submitted(made) != _as_submitted(answer):
+    if made != answer:
         yield "answer", "the answer is not what the last call and the objects give"
 
 
@@ -100,22 +89,31 @@ def check_rewards(
     stopped = r.reason == EndReason.TOKEN_LIMIT or (r.reason == EndReason.AGENT_ERROR and r.failure is not None)
     progress = best = 0.0
     tools_used = 0
+    at_hand: tuple[tuple[int, ...], float] = ((), 0.0)
     for number, turn in enumerate(r.transcript, 1):
         ended = number == len(r.transcript) and not stopped
         submitted = ended and r.reason == EndReason.SUBMITTED
         tools_used += turn.call is not None and not submitted
         gain = 0.0
         if reward.needs_progress:
-            now = score if ended else _score_at_hand(r, turn, truth, profile)
+            if not ended and (number == 1 or turn.objects != at_hand[0]):  # most turns change nothing
+                at_hand = turn.objects, _score_at_hand(r, turn, truth, profile)
+            now = score if ended else at_hand[1]
             gain, progress, best = now - progress, now, max(best, now)
         facts = StepFacts(
             target=truth.target, turn=number, valid=turn.error is None, well_formed=turn.error is None, ended=ended,
             submitted=submitted, answer=answer if ended else None, score=score if ended else 0.0, gain=gain,
             best=best, tools_used=tools_used,
         )  # fmt: skip
-        value, _ = reward(facts)
+        value, terms = reward(facts)
         if not abs(value - turn.reward) <= REWARD_TOLERANCE:
             yield "reward", f"turn {number}: reward {turn.reward}, computed again {value}"
+            return
+        near = terms.keys() == turn.terms.keys() and all(
+            abs(terms[name] - turn.terms[name]) <= REWARD_TOLERANCE for name in terms
+        )
+        if not near:
+            yield "reward", f"turn {number}: reward terms {short(turn.terms)}, computed again {short(terms)}"
             return
 
 
@@ -138,17 +136,5 @@ def _context(r: EpisodeRecord, turn: TurnRecord, truth: Truth) -> ToolContext:
     images = {n: SimpleNamespace(name=n, size_wh=size) for n, (_, size) in zip(names, truth.images, strict=True)}
     return ToolContext(
         turn=len(r.transcript), kind=truth.target.kind, images=cast(Any, images), sources=tuple(names),
-        objects=tuple(_object(r.objects[place]) for place in turn.objects), next_object_id=0, history=(),
+        objects=tuple(object_of(r.objects[place]) for place in turn.objects), next_object_id=0, history=(),
     )  # fmt: skip
-
-
-def _object(o: ObjectRecord) -> DetectedObject:
-    mask = None if o.mask is None else Mask.from_json(o.mask)
-    return DetectedObject(id=o.id, image=o.image, label=o.label, score=o.score, box_xyxy=o.box_xyxy, mask=mask)
-
-
-def _as_submitted(answer: Answer | None) -> str:
-    """Return an answer as text, labels cut as those of objects are."""
-    if answer is None:
-        return ""
-    return json_text(replace(answer, labels=tuple(cut(label, 1000) for label in answer.labels)).to_json())

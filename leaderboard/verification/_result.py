@@ -35,6 +35,8 @@ class TaskCheck:
     level: int
     rescored: int
     """Records whose answer was scored again."""
+    derived: int
+    """Of these, records whose answer was also made again from the calls and objects."""
     reaggregated: int
     """Records whose answer could not be scored again: only what follows from the recorded row was checked."""
     failed: int
@@ -67,6 +69,11 @@ class Verification:
         return sum(t.rescored for t in self.tasks)
 
     @property
+    def derived(self) -> int:
+        """Of these, records whose answer was also made again from the calls and objects."""
+        return sum(t.derived for t in self.tasks)
+
+    @property
     def reaggregated(self) -> int:
         """Records of which only the recorded row was used."""
         return sum(t.reaggregated for t in self.tasks)
@@ -80,6 +87,11 @@ class Verification:
     def ok(self) -> bool:
         """Whether the records give the stated scores."""
         return self.num_problems == 0
+
+    @property
+    def verified(self) -> bool:
+        """Whether every episode asked was scored again from its calls, and all is equal."""
+        return self.ok and 0 < self.asked == self.rescored == self.derived
 
     @property
     def verdict(self) -> str:
@@ -97,9 +109,27 @@ class Verification:
                 f"Re-aggregated in part: {self.rescored} records re-scored, all equal; the answers of "
                 f"{self.reaggregated} WERE NOT CHECKED; the summary follows from all of them."
             )
+        if not self.rescored:
+            return f"Nothing re-scored: the {self.records} records hold no score, as the summary says."
+        if self.derived < self.rescored:
+            return (
+                f"Re-scored, not followed: {self.rescored} records re-scored, all equal, but that the answers of "
+                f"{self.rescored - self.derived} come from their calls WAS NOT CHECKED."
+            )
+        if self.rescored < self.asked:
+            return (
+                f"Equal, but INCOMPLETE: {self.rescored} of {self.asked} episodes re-scored, all equal; the summary "
+                "follows from them."
+            )
         return f"Verified: {self.rescored} records re-scored, all equal; the summary follows from them."
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON has it, counts and verdict included."""
-        counts = {name: getattr(self, name) for name in ("rescored", "reaggregated", "failed")}
-        return {"ok": self.ok, "verdict": self.verdict, **counts, **plain(dataclasses.asdict(self))}
+        counts = {name: getattr(self, name) for name in ("rescored", "derived", "reaggregated", "failed")}
+        return {
+            "ok": self.ok,
+            "verified": self.verified,
+            "verdict": self.verdict,
+            **counts,
+            **plain(dataclasses.asdict(self)),
+        }

@@ -11,10 +11,12 @@ from visenv.errors import BadValueError, UnknownNameError, short
 from visenv.task import Task
 
 from ..records import EpisodeRecord, Key, RunInfo
+from ..safe_files import printable
+from ._calls import check_calls
 from ._files import check_pictures, read_info, record_lines
-from ._findings import Findings, printable
+from ._findings import Findings
 from ._plan import TaskPlan, Truth, make_plan
-from ._record import check_costs, check_end, check_references, check_turns
+from ._record import check_costs, check_end, check_references, check_size, check_turns
 from ._replay import check_views
 from ._result import Verification
 from ._score import check_identity, check_row, check_score
@@ -33,7 +35,7 @@ def verify_run(
     """Score a run again and compare all that it states with what follows from its records.
 
     Every answer is scored against the target that the task makes anew; no agent and no expert runs. Where a task is not
-    installed, has another version or lacks its data, its recorded rows are only aggregated again, and the result says so.
+    installed, has another version or lacks its data, its recorded rows are only aggregated again, and the result says it.
 
     Args:
         run: The run directory.
@@ -72,6 +74,8 @@ class _Check:
             self._line(f"line {number}", line)
             if progress is not None:
                 progress(number, max(asked, number))
+        if not number:
+            self.found.add("form", "episodes.jsonl", "holds no record: nothing was played, or nothing is left of it")
         check_pictures(self.run / "images", self.picture_sizes_wh, self.found)
         complete = len(self.scored) == asked
         summary = self.run / "summary.json"
@@ -98,8 +102,11 @@ class _Check:
             plan = self._plan(where, record)
             if plan is not None:
                 self._keep(plan, record)
-                self._record(where, record, plan)
-                self._score(where, record, plan)
+                flaws = list(check_size(record))
+                self.found.add_all(where, flaws)
+                if not flaws:  # else following it could take any time
+                    self._record(where, record, plan)
+                    self._score(where, record, plan)
         except Exception as error:  # the boundary to other people's files: what cannot be checked is not verified
             why = str(error) if isinstance(error, BadValueError) else f"{type(error).__name__}: {error}"
             self.found.add("form", where, f"cannot be checked: {printable(why, 400)}")
@@ -118,7 +125,7 @@ class _Check:
             given = f"version {printable(record.task_version)}, {printable(record.split)}, level {record.level}"
             self.found.add("plan", where, f"is of {given}; run.json asks {asked[0]}, {asked[1]}, level {asked[2]}")
             return None
-        if plan.indices is not None and record.index not in plan.indices:
+        if plan.asked is not None and plan.asked.place(record.index) is None:
             self.found.add("plan", where, f"index {short(record.index)} is none of the samples that the run asks")
             return None
         if not record.failed and record.key in self.scored:
@@ -137,18 +144,35 @@ class _Check:
     def _record(self, where: str, record: EpisodeRecord, plan: TaskPlan) -> None:
         """Check the record against itself and the rules of the run."""
         rules, info = self.rules, self.info
-        limit = plan.task.max_turns if info.max_turns is None and plan.task is not None else info.max_turns
+        limit = self._limit(plan)
         self.found.add_all(where, check_end(record, run_seed=info.seed))
         self.found.add_all(where, check_turns(record, limit=limit))
         self.found.add_all(where, check_costs(record))
         self.found.add_all(where, check_views(record, rules.policy, privileged=rules.privileged[record.agent]))
-        self.found.add_all(where, check_references(record, overlays_keep_size=rules.toolset is not None))
+        order = None if plan.asked is None else plan.asked.place(record.index)
+        stored = order is not None and order < info.keep_images
+        self.found.add_all(where, check_references(record, stored=stored))
+
+    def _limit(self, plan: TaskPlan) -> int | None:
+        """Return the limit of turns, if it is known."""
+        if self.info.max_turns is None and plan.task is not None:
+            return plan.task.max_turns
+        return self.info.max_turns
 
     def _score(self, where: str, record: EpisodeRecord, plan: TaskPlan) -> None:
         """Score the answer again, or, without a truth, the recorded row."""
         truth = self._truth(where, record.index, plan)
+        pictures = None if truth is None else plan.pictures(record.index)
         if truth is not None:
             self.found.add_all(where, check_identity(record, truth))
+        if self.rules.toolset is not None and record.images:
+            limit = self._limit(plan)
+            kind = None if truth is None else truth.target.kind
+            flaws = check_calls(
+                record, self.rules.toolset, kind=kind, pictures=pictures, limit=limit,
+                privileged=self.rules.privileged[record.agent],
+            )  # fmt: skip
+            self.found.add_all(where, flaws)
         if record.failed:
             plan.failed += 1
         elif truth is None or plan.task is None:
@@ -156,6 +180,7 @@ class _Check:
             self.found.add_all(where, check_row(record, plan))
         else:
             plan.rescored += 1
+            plan.derived += self.rules.toolset is not None
             self.found.add_all(where, check_score(record, truth, plan.task.profile, self.rules))
 
     def _truth(self, where: str, index: int, plan: TaskPlan) -> Truth | None:

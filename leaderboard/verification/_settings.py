@@ -15,43 +15,48 @@ from visenv.tools import Toolset
 
 from ..cast import COMPUTING, PRIVILEGED
 from ..records import RunInfo
-from ._findings import Findings, printable
+from ..safe_files import printable
+from ._findings import Findings
 
 __all__ = ["RunRules", "check_settings", "make_rules"]
 
 T = TypeVar("T")
 
 ANSWERING = ("full", "none", "visharness")
-"""Toolsets whose final tools look at nothing but the objects in the table, so that the answer can be made again."""
+"""Toolsets whose calls are made again. Those of other packages may look at what is not recorded."""
+LEAST = {"limit": 1, "max_turns": 1, "seed": 0, "keep_images": 0}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunRules:
     """What holds for every record of a run. What nobody here can make is ``None``, and not checked."""
 
-    info: RunInfo
     privileged: dict[str, bool]
     """By agent."""
     policy: MemoryPolicy | None
     reward: Reward | None
     toolset: Toolset | None
+    """``None`` where calls and answers cannot be followed: another package's tools, or a name that is none."""
 
 
 def make_rules(info: RunInfo, found: Findings) -> RunRules:
     """Make the rules that the settings name; a name that is none is a problem."""
     return RunRules(
-        info=info, privileged={a.name: a.privileged for a in info.agents},
+        privileged={a.name: a.privileged for a in info.agents},
         policy=_made("memory", make_policy, info.memory, found),
         reward=_made("reward", make_reward, info.reward, found),
-        toolset=plugins.load("toolsets", info.toolset) if info.toolset in ANSWERING else None,
+        toolset=_toolset(info.toolset, found),
     )  # fmt: skip
 
 
 def check_settings(info: RunInfo, found: Findings) -> None:
-    """Check that names are there once and that who knew the truth is marked; note what a reader should know."""
-    for what, names in (("agent", [a.name for a in info.agents]), ("task", [t.name for t in info.tasks])):
-        for name in sorted({n for n in names if names.count(n) > 1}):
-            found.add("settings", "run.json", f"{what} {short(name)} is there twice")
+    """Check that who knew the truth is marked, and numbers; note what a reader should know."""
+    for name, least in LEAST.items():
+        value = getattr(info, name)
+        if value is not None and value < least:
+            found.add("settings", "run.json", f"{name} is {short(value)}; the least is {least}")
+    if not info.agents or not info.tasks:
+        found.add("settings", "run.json", "no agents or no tasks")
     for agent in info.agents:
         knows = agent.name.partition(":")[0].strip().lower() in PRIVILEGED
         if knows != agent.privileged:
@@ -62,6 +67,20 @@ def check_settings(info: RunInfo, found: Findings) -> None:
     for name in ("visenv", *COMPUTING):
         if (then := info.versions.get(name)) != (now := importlib.metadata.version(name)):
             found.note(f"Made with {name} {printable(str(then))}, checked with {now}.")
+
+
+def _toolset(name: str, found: Findings) -> Toolset | None:
+    """Return a toolset of ours by its name; of another package's a note, of a name that is none a problem."""
+    known = {n.lower(): n for n in plugins.names("toolsets")}.get(name.lower())
+    if known in ANSWERING:
+        made: Toolset = plugins.load("toolsets", known)
+        return made
+    if known is None:
+        found.add("settings", "run.json", f"toolset {short(name)} is not installed: no call of the run can be followed")
+    else:
+        what = "answers were scored, but not derived from the calls"
+        found.note(f"The toolset {printable(name)} is not of visenv itself: {what}.")
+    return None
 
 
 def _made(what: str, make: Callable[[str], T], spec: str, found: Findings) -> T | None:

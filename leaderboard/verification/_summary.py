@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from visenv.errors import BadValueError, short
+from visenv.errors import short
 
 from ..records import EpisodeRecord, RunInfo
+from ..safe_files import UnsafeFileError, printable, read_json
 from ..summary import summarise
-from ._files import read_json
-from ._findings import Flaw, printable
+from ._findings import Flaw
 from ._plan import TaskPlan
 
 __all__ = ["check_summary"]
@@ -45,8 +45,8 @@ def check_summary(
     except FileNotFoundError:
         yield "summary", f"is not there.{finish}"
         return
-    except BadValueError as error:
-        yield "summary", str(error)
+    except UnsafeFileError as error:
+        yield "summary", error.why
         return
     try:
         profiles = {name: plan.aggregating for name, plan in plans.items()}

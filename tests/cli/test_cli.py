@@ -26,8 +26,10 @@ OPTIONS = {
     "demo": "--out",
     "doctor": "--json",
     "list": "--json",
+    "parity": "--json",
     "play": "--split --level --index --toolset --experts --out",
     "report": "--out --json",
+    "score": "",
     "verify": "--json",
 }
 """What other people's scripts may rely on: an option is added here on purpose, and never taken away by accident."""
@@ -140,6 +142,20 @@ def test_a_bug_shows_its_traceback_and_asks_for_a_report(visenv, monkeypatch):
     monkeypatch.setattr("visenv.leaderboard.commands.plan_bench", lambda *_: 1 // 0)
     code, out, err = visenv(*BENCH, "--out", "a", "--dry-run")
     assert code == 1 and out == "" and "ZeroDivisionError" in err and "visenv doctor" in err
+
+
+def test_a_missing_file_of_an_agent_is_no_disk_error(visenv):
+    code, _, err = visenv("bench", "--agent", "blob-weightless", *BENCH[3:], "--out", "a")
+    assert code == 1 and "weights.pt" in err and "No run can be written" not in err and not Path("a").exists()
+
+
+def test_an_interrupt_anywhere_is_130(visenv, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("visenv.leaderboard.commands.catalogue", interrupt)
+    code, _, err = visenv("list")
+    assert code == 130 and "Traceback" not in err
 
 
 def test_a_dry_run_says_what_would_be_done(visenv):

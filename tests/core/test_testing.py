@@ -21,6 +21,7 @@ from visenv.errors import (
     BadValueError,
     ExpertError,
     InfrastructureError,
+    TokenLimitError,
     UnknownNameError,
     UnsuitedError,
     bad_value,
@@ -860,3 +861,56 @@ def test_arithmetic_that_depends_on_the_batch_has_a_tolerance():
 
     refuses(lambda: check_expert(Rounding()), "corner", "pass `tolerance=`")
     check_expert(Rounding(), tolerance=0.01)
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        lambda: check_task("EmojiRef", num_samples=0),
+        lambda: check_toolset("none", kinds=[]),
+        lambda: check_expert("embedded", images=[]),
+        lambda: check_expert("embedded", phrases=()),
+        lambda: check_agent("random", num_episodes=0),
+        lambda: check_agent("random", tasks=[]),
+    ],
+)
+def test_a_check_of_nothing_is_refused(check):
+    with pytest.raises(BadValueError, match="nothing is checked"):
+        check()
+
+
+class Batch:
+    """Answers for all players at once, in ways that are given."""
+
+    name = "batch"
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def start(self, spec):
+        return spec.seed
+
+    def act_batch(self, players, observations):
+        return [self.answer(players) for _ in players]
+
+
+def test_a_batch_of_none_is_named():
+    with pytest.raises(ConformanceError, match="`act_batch` gives None"):
+        check_agent(Batch(lambda players: None), tasks=["EmojiRef"], toolsets=["none"])
+
+
+def test_a_batch_with_a_full_context_is_fine():
+    def answer(players):
+        if len(players) > 1:
+            raise TokenLimitError("one of these")
+        return {"name": "submit_none", "arguments": {}}
+
+    check_agent(Batch(answer), tasks=["EmojiRef"], toolsets=["none"])
+
+
+def test_an_agent_that_exits_is_named():
+    def leave(players):
+        raise SystemExit(0)
+
+    with pytest.raises(ConformanceError, match="SystemExit"):
+        check_agent(Batch(leave), tasks=["EmojiRef"], toolsets=["none"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -251,3 +253,82 @@ def test_who_knew_the_truth_is_said(settings, tmp_path, visenv):
     run_bench(settings("blob-finder", "oracle", limit=3), tmp_path / "run")
     _, out, _ = visenv("compare", tmp_path / "run", "--agent", "blob-finder,oracle")
     assert "oracle knows the truth" in out
+
+
+@pytest.mark.parametrize("what", ["pipe", "link", "deep", "nan", "folder"])
+def test_no_file_hurts(two, visenv, what, tmp_path):
+    path = two[0] / "episodes.jsonl"
+    whole = path.read_text("ascii")
+    path.unlink()
+    if what == "pipe":
+        os.mkfifo(path)
+    elif what == "link":
+        path.symlink_to(two[1] / "episodes.jsonl")
+    elif what == "folder":
+        path.mkdir()
+    else:
+        path.write_text({"deep": "[" * 100_000 + "\n", "nan": re.sub(r'"score":[0-9.]+', '"score":NaN', whole)}[what])
+    for words in ([], ["--json"]):
+        code, out, err = visenv("compare", *two, *words)
+        assert code == 2 and out == "" and "NaN" not in out and len(err) < 1500
+    path.unlink() if what != "folder" else path.rmdir()
+    path.write_text(whole)
+    (two[0] / "run.json").write_text("[" * 100_000)
+    code, _, err = visenv("compare", *two)
+    assert code == 2 and "Traceback" not in err
+
+
+@pytest.mark.parametrize("score", [7.0, -1.0])
+def test_scores_beyond_their_range_are_refused(two, score):
+    path = two[0] / "episodes.jsonl"
+    path.write_text(re.sub(r'"score":[0-9.]+', f'"score":{score}', path.read_text("ascii"), count=1))
+    with pytest.raises(BadValueError, match="episode record"):
+        compare_runs(*two)
+
+
+def test_other_settings_are_said(two, visenv):
+    assert not any("differ in" in note for note in compare_runs(*two).notes)
+    edit(two[1], lambda info: info.update(toolset="none", memory="append", max_turns=9))
+    found = compare_runs(*two)
+    said = " ".join(found.notes)
+    assert "toolset: full -> none" in said and "memory: archive -> append" in said and "max_turns" in said
+    assert "agents:" not in said and "limit:" not in said and "tasks:" not in said
+    _, out, _ = visenv("compare", *two)
+    assert "Note: The runs differ in toolset: full -> none." in out
+
+
+def many(settings, fakes, tmp_path, number):
+    """A run of two agents on several tasks, every sample a cluster."""
+
+    def other(task):
+        return type(task, (fakes.Blobs,), {"name": task})()
+
+    run = tmp_path / "run"
+    names = ["Blobs", *(f"Other{i}" for i in range(1, number))]
+    run_bench(settings("blob-finder", "blob-guesser", tasks=("Blobs", *map(other, names[1:])), limit=6), run)
+    rewrite(run, lambda r: replace(r, cluster=f"{r.task}/{r.index}"))
+    return run, ["blob-finder", "blob-guesser"]
+
+
+def test_several_comparisons_are_counted_once(settings, fakes, tmp_path):
+    run, agents = many(settings, fakes, tmp_path, 3)
+    notes = compare_runs(run, agents=agents).notes
+    assert [n for n in notes if "comparisons" in n] == ["4 comparisons, each at 95%: together they err more often."]
+    assert not any("comparisons" in n for n in compare_runs(run, agents=agents, tasks=["Blobs"]).notes)
+
+
+def test_one_saturated_task_leaves_an_interval(settings, fakes, tmp_path):
+    run, agents = many(settings, fakes, tmp_path, 2)
+
+    def saturate(r):
+        return replace(r, score=1.0) if r.task == "Other1" else r
+
+    rewrite(run, saturate)
+    (pair,) = compare_runs(run, agents=agents).agents
+    varying, equal = pair.tasks
+    assert equal.all_equal and varying.standard_error and pair.overall.saturated == 1
+    half = stats.t.ppf(1 - 0.0125, 5) * varying.standard_error / 2
+    share = 1 - 0.025 ** (1 / 6)
+    assert pair.overall.low == pytest.approx(max(-1, varying.difference / 2 - half - share / 2))
+    assert pair.overall.high == pytest.approx(min(1, varying.difference / 2 + half + share / 2))
+    assert pair.overall.standard_error is None

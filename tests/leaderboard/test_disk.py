@@ -25,7 +25,7 @@ def command(run, *, workers=1):
 
 def mounted(disk, options, *then):
     """Run a command in a mount namespace of its own, with something mounted on ``disk``."""
-    script = f'mount {options} "$0" && shift 0 && "$@"; code=$?; cp -r "$0/." "$0.after" 2>/dev/null; exit $code'
+    script = f'mount {options} "$0" && "$@"; code=$?; cp -r "$0/." "$0.after" 2>/dev/null; exit $code'
     return ["unshare", "--mount", "--map-root-user", "sh", "-c", script, str(disk), *map(str, then)]
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image as PilImage
-from visenv.leaderboard import run_bench
+from visenv.leaderboard import Patience, run_bench
 from visenv.leaderboard.records import EpisodeRecord, RunInfo
-from visenv.leaderboard.rundir import EpisodeLog, ImageFiles, latest, read_records
+from visenv.leaderboard.rundir import EpisodeLog, ImageFiles, latest, read_records, read_states
 
 from visenv.errors import BadValueError, VisenvError
 from visenv.images import load_image
-from visenv.redaction import redact
+from visenv.redaction import find_secrets, redact
 
 
 @pytest.fixture
@@ -74,6 +75,45 @@ def test_a_damaged_line_in_the_middle_is_named(run):
     (run / "episodes.jsonl").write_bytes(b"".join([*lines[:2], b"damaged\n", *lines[3:]]))
     with pytest.raises(BadValueError, match="line 3"):
         read_records(run)
+
+
+def test_a_file_system_without_locks_is_a_warning(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.warns(UserWarning, match="cannot be locked"), EpisodeLog(tmp_path):
+        pass
+
+
+def test_a_run_that_was_killed_before_its_settings_goes_on(settings, tmp_path, monkeypatch):
+    def cut_off(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("visenv.leaderboard.runner.write_json", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            run_bench(settings(limit=1), tmp_path / "run")
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["episodes.jsonl"]
+    (tmp_path / "run/.run.json.77.visenv-partial").write_bytes(b"{")
+    assert run_bench(settings(limit=1), tmp_path / "run").complete
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+@pytest.mark.parametrize("name", [".vimrc.2024", "notes.txt", "episodes.jsonl"])
+def test_a_directory_with_files_of_its_own_is_left_alone(settings, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(BadValueError, match="new or empty directory"):
+        run_bench(settings(limit=1), tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == [name] and (tmp_path / name).read_text() == "mine"
+
+
+def test_states_are_what_the_records_say(run):
+    assert read_states(run) == {key: not r.failed for key, r in latest(read_records(run)).items()}
+    lines = (run / "episodes.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "episodes.jsonl").write_bytes(b"".join([lines[0], b"damaged\n", *lines[1:]]))
+    with pytest.raises(BadValueError, match="line 2"):
+        read_states(run)
 
 
 def test_one_writer_per_run(tmp_path):
@@ -176,6 +216,61 @@ def test_other_options_stay():
 def test_secrets_by_other_names(name):
     assert redact(f"zero-shot:model=m,{name}=hush,stop_tokens=3") == f"zero-shot:model=m,{name}=***,stop_tokens=3"
     assert "hush" not in redact("embedded:url=https://me:hush@host/v1")
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        ("a:api_key='quoted secret',n=1", "a:api_key=***,n=1"),
+        ('a:token="x,y",n=1', "a:token=***,n=1"),
+        ("a:credentials=abcdef", "a:credentials=***"),
+        ("a:pwd=abcdef,cwd=b", "a:pwd=***,cwd=b"),
+        ("a:base_url=https://sk-tok12345678@h/v1", "a:base_url=https://***@h/v1"),
+        ("https://u:p@ss12345@host/x", "https://***@host/x"),
+        ("mail me@host, see https://host/a@b", "mail me@host, see https://host/a@b"),
+    ],
+)
+def test_secrets_in_other_forms(given, left):
+    assert redact(given) == left
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "secret"),
+    [
+        ("HTTPS_PROXY", "http://me:hunter2hunter2@proxy:80", "hunter2hunter2"),
+        ("DATABASE_URL", "pg://u:p@ssw0rd99@h/db", "p@ssw0rd99"),
+        ("MYSQL_PWD", "abcdefgh1", "abcdefgh1"),
+        ("AWS_ACCESS_KEY_ID", "AKIA12345678", "AKIA12345678"),
+    ],
+)
+def test_secrets_of_the_environment(monkeypatch, name, value, secret):
+    monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PWD", "/home/somebody")
+    assert secret in find_secrets() and "/home/somebody" not in find_secrets()
+    assert secret not in redact(f"failed with {secret}")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "33333333",
+        "transcript",
+        "blob-leaky",
+        "Blobs/val",
+        'p\u00e4ssw\u00f6rd"1234',
+        "C:\\secret\\12345",
+        "xy\u2028\U0001f600secret",
+    ],
+)
+def test_no_secret_breaks_a_record(settings, tmp_path, monkeypatch, value):
+    monkeypatch.setenv("BLOBS_API_KEY", value)
+    for agent in ("blob-leaky", "blob-leaky:how=is-refused", "blob-leaky:how=cannot-start"):
+        run = tmp_path / agent.replace(":", "_")
+        run_bench(settings(agent, limit=2), run, patience=Patience(retries=0))
+        said = [(t.reply, t.feedback, t.call) for r in read_records(run) for t in r.transcript]
+        said += [(r.failure, [o.label for o in r.objects], r.answer) for r in read_records(run)]
+        assert value not in json.dumps(said, ensure_ascii=False) and "***" in json.dumps(said)
+        assert {r.task for r in read_records(run)} == {"Blobs"}
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../x", "a" * 63 + ".png", "A" * 64 + ".png", "a" * 64])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from visenv.leaderboard import read_records, run_bench
 
-from visenv.errors import VisenvError
+from visenv.errors import UnsuitedError, VisenvError
 
 SLOW = ("blob-finder:slow=0.01", "blob-guesser")
 
@@ -75,7 +76,7 @@ def test_kills_lose_nothing(settings, records, outside, tmp_path, workers, kills
     with (run / "episodes.jsonl").open("ab") as file:
         file.write(b'{"agent": "blob-fin')  # as a cut of the power leaves it
     (run / "images").mkdir(exist_ok=True)
-    half = run / "images" / f".{'a' * 64}.png.4711"
+    half = run / "images" / f".{'a' * 64}.png.4711.visenv-partial"
     half.write_bytes(b"half")
     process = start(run, outside, workers=workers, limit=limit)
     out, err = process.communicate(timeout=600)
@@ -155,3 +156,23 @@ def test_workers_that_cannot_begin_end_the_run(settings, tmp_path, monkeypatch, 
     monkeypatch.setenv("BLOBS_FATAL", str(os.getpid()))
     with pytest.raises(VisenvError, match="before they could begin"):
         run_bench(settings(), tmp_path / "run", workers=2)
+
+
+def test_troubles_of_a_worker_arrive_whatever_they_were():
+    import urllib.error
+
+    from visenv.leaderboard.rundir import StorageError
+    from visenv.leaderboard.workers import _Trouble
+
+    class OddError(UnsuitedError):
+        def __init__(self, a, b):
+            super().__init__(f"{a} {b}")
+
+    for error, kind in (
+        (OddError("not", "this"), UnsuitedError),
+        (StorageError("full"), StorageError),
+        (urllib.error.HTTPError("http://x", 404, "gone", None, None), VisenvError),
+        (SystemExit(3), VisenvError),
+    ):
+        again = pickle.loads(pickle.dumps(_Trouble.of(error))).to_error()
+        assert type(again) is kind and str(error).split(":")[0] in str(again)

@@ -10,7 +10,7 @@ from visenv.leaderboard.cast import Cast
 from visenv.leaderboard.runner import jobs_of
 from visenv.leaderboard.sampling import choose_indices, player_seed
 
-from visenv.errors import BadValueError, InfrastructureError, UnknownNameError
+from visenv.errors import BadValueError, InfrastructureError, UnknownNameError, UnsuitedError
 from visenv.experts import ExpertSet
 
 FROZEN = [53, 497, 342, 428, 184]
@@ -51,6 +51,25 @@ def test_the_same_records_whatever_the_workers_and_lanes(settings, records, tmp_
     assert rows[0] == rows[1]
     assert {p.name for p in (tmp_path / "a/images").iterdir()} == {p.name for p in (tmp_path / "b/images").iterdir()}
     assert (tmp_path / "a/run.json").read_bytes() == (tmp_path / "b/run.json").read_bytes()
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be closed:RuntimeWarning")
+@pytest.mark.parametrize("how", ["exit", "cancelled", "speechless"])
+def test_what_an_agent_throws_is_its_own_in_any_process(settings, records, tmp_path, monkeypatch, outside, how):
+    monkeypatch.setenv("PYTHONPATH", outside["PYTHONPATH"])
+    agents = (f"blob-rude:how={how}", "blob-finder")
+    for name, workers in (("a", 1), ("b", 2)):
+        summary = run_bench(settings(*agents, limit=3), tmp_path / name, workers=workers)
+        assert summary.complete and summary.rows[0].reasons == {"agent_error": 3} and summary.rows[1].primary > 0.8
+    assert records(tmp_path / "a") == records(tmp_path / "b")
+    assert {"exit": "SystemExit: 0", "cancelled": "CancelledError"}.get(how, "UnspeakableError") in {
+        r.failure for r in records(tmp_path / "a").values() if r.failure
+    }.pop()
+
+
+def test_an_agent_that_cannot_be_closed_is_a_warning(settings, tmp_path):
+    with pytest.warns(RuntimeWarning, match="'blob-rude' cannot be closed: SystemExit: cannot close"):
+        assert run_bench(settings("blob-rude:how=exit", limit=1), tmp_path / "run").complete
 
 
 def test_an_agents_records_do_not_depend_on_its_company(settings, records, tmp_path):
@@ -131,12 +150,12 @@ def test_a_plan_does_nothing(settings, tmp_path):
 
 
 def test_chosen_samples(settings, records, tmp_path):
-    chosen = settings(limit=None, samples=("7", "Blobs/val/1/3", "Other/val/1/5", "Blobs/test/1/9", "7"))
+    chosen = settings(limit=None, samples=("7", "blobs/val/1/3", "7"))
     summary = run_bench(chosen, tmp_path / "run")
     assert summary.rows[0].of == 2 and {key[4] for key in records(tmp_path / "run")} == {3, 7}
     with pytest.raises(BadValueError, match=r"samples: 7, .* -> none"):
         run_bench(settings(limit=2), tmp_path / "run")
-    for wrong in ("40", "-1", "Blobs/val/1/x", "", "٣"):
+    for wrong in ("40", "-1", "Blobs/val/1/x", "", "٣", "Other/val/1/5", "Blobs/test/1/9"):
         with pytest.raises(BadValueError, match="sample"):
             run_bench(settings(limit=None, samples=(wrong,)), tmp_path / "no")
     with pytest.raises(BadValueError, match="samples"):
@@ -150,7 +169,7 @@ def test_another_version_of_what_computes_is_another_setting(settings, tmp_path)
     assert {"visenv", "numpy", "opencv-python-headless", "board-fakes"} <= set(content["versions"])
     content["versions"]["numpy"] = "1.0"
     path.write_text(json.dumps(content))
-    with pytest.raises(BadValueError, match=r"versions: .*numpy 1\.0"):
+    with pytest.raises(BadValueError, match=r"\(versions: numpy 1\.0 -> [^;]*\)"):
         run_bench(settings(limit=2), tmp_path / "run")
 
 
@@ -238,6 +257,8 @@ def test_a_file_is_no_run_directory(settings, tmp_path):
         ({"experts": "nobody"}, UnknownNameError),
         ({"reward": "praise"}, UnknownNameError),
         ({"agents": ("blob-finder:colour=1",)}, BadValueError),
+        ({"agents": ("blob-finder", "blob-choosy"), "level": 2}, UnsuitedError),
+        ({"agents": ("blob-weightless",)}, FileNotFoundError),
         ({"agents": ("blob-finder", "BLOB-FINDER")}, BadValueError),
         ({"tasks": ("Blobs", "blobs")}, BadValueError),
         ({"split": "train", "limit": None}, BadValueError),
@@ -245,8 +266,11 @@ def test_a_file_is_no_run_directory(settings, tmp_path):
     ids=lambda v: "-".join(v) if isinstance(v, dict) else "",
 )
 def test_wrong_settings_leave_nothing_behind(settings, tmp_path, change, error):
+    for workers in (1, 2):
+        with pytest.raises(error):
+            run_bench(settings(**change), tmp_path / "run", workers=workers)
     with pytest.raises(error):
-        run_bench(settings(**change), tmp_path / "run")
+        plan_bench(settings(**change), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -6,10 +6,12 @@ import json
 import math
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
 import time
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,13 +31,18 @@ from visenv.leaderboard.rundir import read_records, write_json
 from visenv.leaderboard.sampling import player_seed
 from visenv.leaderboard.summary import digest_of, summarise
 from visenv.leaderboard.verification import verify_run
+from visenv.leaderboard.verification._calls import object_of
 
 from visenv import plugins
 from visenv.answers import Answer
 from visenv.cli import main
 from visenv.env import make_task
 from visenv.errors import BadValueError
+from visenv.experts import ExpertSet
+from visenv.images import visual_tokens
 from visenv.masks import Mask
+from visenv.memory import make_policy
+from visenv.objects import describe_objects
 
 TASKS = ("EmojiReason", "EmojiRef", "EmojiCount")
 PLAYERS = ("random", "prior", "scripted", "oracle")
@@ -316,6 +323,11 @@ def test_a_target_that_differs_is_a_problem(blobs, fakes):
 
 # Random changes
 
+UNSEEN = {"reply", "failure", "feedback", "origin", "hash", "file"}
+"""Leaves that alter no score and no stated number; what is checked of them has tests of its own."""
+ASKING = {"detect", "point", "read", "segment", "segment_box", "segment_point", "refine", "upscale"}
+"""Tools whose arguments went to an expert: what it found is what counts."""
+
 
 def random_mask(rng, size):
     height, width = size
@@ -325,60 +337,56 @@ def random_mask(rng, size):
     return Mask.from_dense(dense).to_json()
 
 
-def change_answer(rng, line, sample):
-    answer = line["answer"]
-    if answer is None:
-        return False
-    what = rng.choice([*(k for k in ("masks", "boxes_xyxy") if answer[k]), "count", "choice", "no_target", "none"])
-    if what == "masks":
-        answer["masks"][rng.randrange(len(answer["masks"]))] = random_mask(rng, sample.target.size_hw)
-    elif what == "boxes_xyxy":
-        box = rng.choice(answer["boxes_xyxy"])
-        side = rng.randrange(4)
-        box[side] = float(box[side] + rng.choice([-40, -3, 3, 40]))
-    elif what == "count":
-        answer["count"] = rng.randrange(40)
-    elif what == "choice":
-        answer["choice"] = rng.choice("ABCDE")
-    elif what == "no_target":
-        answer["no_target"] = not answer["no_target"]
-    else:
-        line["answer"] = None
-    return True
+def counting_leaves(line):
+    """Every place of a record that can alter a score or a stated number."""
+    for path in leaves(line):
+        if not path or UNSEEN & set(path):
+            continue
+        inside_call = len(path) > 3 and path[2] == "call" and path[3] == "arguments"
+        if inside_call and line["transcript"][path[1]]["call"]["name"] in ASKING:
+            continue
+        yield path
 
 
-def change_row(rng, line, sample):
-    if line["row"] is None:
-        return False
-    name = rng.choice(sorted(line["row"]))
-    value = line["row"][name]
-    if isinstance(value, list):
-        place = rng.randrange(len(value))
-        value[place] += rng.choice([-1, 1])
-    else:
-        line["row"][name] = (not value) if isinstance(value, bool) else value + rng.choice([-7, -1, 1, 2, 100])
-    return True
+def other_value(rng, value):
+    """Return another value of the same kind, far enough to matter; a mask is replaced whole."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + rng.choice([-7, -1, 1, 2, 100])
+    if isinstance(value, float):
+        return value + rng.choice([-1, 1]) * rng.choice([0.02, 0.5, 40.0])
+    if isinstance(value, str):
+        return rng.choice([value + "x", "", "submit", "turn_limit"])
+    if isinstance(value, list) and value:
+        changed = list(value)
+        where = rng.randrange(len(changed))
+        rng.choice([lambda: changed.pop(where), lambda: changed.insert(where, changed[where])])()
+        return changed
+    if isinstance(value, dict) and set(value) == {"size", "counts"}:
+        return random_mask(rng, value["size"])
+    return rng.choice([0, 1.5, "x"]) if value is None else value
 
 
-def change_number(rng, line, sample):
-    what = rng.choice(["score", "reward", "cluster", "failed", "costs", "costs", "costs", "reason", "turn"])
-    if what in ("score", "reward"):
-        line[what] = rng.choice([0.0, 1.0, (line[what] or 0.0) + rng.choice([1e-6, -1e-6, 0.1])])
-    elif what == "cluster":
-        line["cluster"] = rng.choice(["one", line["cluster"] + "0"])
-    elif what == "failed":
-        line["failed"] = not line["failed"]
-    elif what == "reason":
-        line["reason"] = rng.choice(["submitted", "turn_limit", "agent_error", "token_limit", "infrastructure_error"])
-    elif what == "turn":
-        if not line["transcript"]:
-            return False
-        turn = rng.choice(line["transcript"])
-        name = rng.choice(["reward", "visual_tokens", "call", "error"])
-        turn[name] = turn[name] + 1 if name in ("reward", "visual_tokens") else None if turn[name] else "bad_value"
-    else:
-        line["costs"][rng.choice(sorted(line["costs"]))] += rng.choice([-1, 1, 500])
-    return True
+def change_leaf(rng, line):
+    path = rng.choice(list(counting_leaves(line)))
+    if path[-1] in ("size", "counts"):
+        path = path[:-1]
+    if "size" in path:
+        return None
+    inner = line
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = other_value(rng, inner[path[-1]])
+    return path
+
+
+def change_answer(rng, line):
+    """Change the answer alone, weighted more than its share of all leaves."""
+    if line["answer"] is None:
+        return None
+    inside = {"answer": line["answer"]}
+    return change_leaf(rng, inside) if rng.random() < 0.8 else (line.update(answer=None) or ("answer",))
 
 
 def change_summary(rng, summary):
@@ -390,58 +398,87 @@ def change_summary(rng, summary):
         inner = row[name]
         name = rng.choice(sorted(inner))
     if inner[name] is None:
-        return False
+        return None
     value = inner[name]
     if isinstance(value, bool):
         inner[name] = not value
     else:
         step = 1 if isinstance(value, int) else rng.choice([1e-6, 0.05, 3]) * max(1.0, abs(value))
         inner[name] = value + rng.choice([-1, 1]) * step
-    return True
+    return (name,)
 
 
-def stated(record, profile, target):
+def change_run(rng, info):
+    """Change a setting under which the records were played."""
+    name, values = rng.choice(
+        [
+            ("toolset", ["none", "visharness", "nobody's"]), ("memory", ["append", "window:k=1", "prune:k=2"]),
+            ("reward", ["visharness", "rsagent", "imagent:tool_bonus=0.5", "primary:turn_cost=0.1"]),
+            ("limit", [1, 3, None]), ("seed", [1, 7]), ("max_turns", [1, 3]), ("agents", [0, 1, 2, 3]), ("tasks", [0, 1, 2]),
+        ]
+    )  # fmt: skip
+    value = rng.choice(values)
+    if name == "agents":
+        info["agents"][value]["privileged"] ^= True
+    elif name == "tasks":
+        key = rng.choice(["num_samples", "level", "version", "split"])
+        info["tasks"][value][key] = other_value(rng, info["tasks"][value][key])
+    else:
+        info[name] = value
+    return (name,)
+
+
+CHANGES = (change_leaf, change_leaf, change_leaf, change_answer, change_summary, change_run)
+
+
+def stated(line, tasks):
     """What a record says that counts: the score of its answer, made independently of the code under test."""
-    try:
-        answer = None if record["answer"] is None else Answer.from_json(record["answer"])
-        for mask in answer.masks if answer else ():
-            assert mask.size_hw == target.size_hw
-        row = profile.row(target, answer)
-        return json.dumps(plain(row), sort_keys=True), profile.primary(row)
-    except (ValueError, TypeError, AssertionError):
-        return "nothing that can be scored"
+    task = tasks[line["task"]]
+    target = task.sample(line["split"], line["level"], line["index"]).target
+    answer = None if line["answer"] is None else Answer.from_json(line["answer"])
+    row = task.profile.row(target, answer)
+    return json.dumps(plain(row), sort_keys=True), task.profile.primary(row)
 
 
-CHANGES = (change_answer, change_answer, change_row, change_number, change_summary)
+def alters_nothing(path, before, line, tasks):
+    """Whether a change is of what no score and no stated number depends on: a label, or pixels never submitted."""
+    if path[0] == "answer":
+        try:
+            return stated(before, tasks) == stated(line, tasks)
+        except (ValueError, TypeError, IndexError):
+            return False
+    if path == ("measured", "peak_memory_mib"):  # only the largest of a row is stated
+        return True
+    if path[-1] in ("patch_size", "x1", "y1", "x2", "y2"):  # rounds to the same pixels, or it would have been found
+        return True
+    submitted = before["transcript"][-1]["objects"] if before["transcript"] else ()
+    return path[0] == "objects" and len(path) > 1 and path[1] not in submitted
 
 
 def run_changes(played, tasks, tmp_path, *, number, seed):
-    texts, summary = (played / "episodes.jsonl").read_text("ascii").splitlines(), (played / "summary.json").read_text()
+    texts = (played / "episodes.jsonl").read_text("ascii").splitlines()
+    summary, info = ((played / name).read_text() for name in ("summary.json", "run.json"))
     run = shutil.copytree(played, tmp_path / "run")
     rng = random.Random(seed)
     missed, done = [], dict.fromkeys(CHANGES, 0)
     while sum(done.values()) < number:
         how = rng.choice(CHANGES)
         place = rng.randrange(len(texts))
-        line, before, stating = json.loads(texts[place]), json.loads(texts[place]), json.loads(summary)
-        sample = tasks[line["task"]].sample(line["split"], line["level"], line["index"])
-        if how is change_summary:
-            if not change_summary(rng, stating):
-                continue
-        elif not how(rng, line, sample) or line == before:
+        before, line, stating, asking = (json.loads(t) for t in (texts[place], texts[place], summary, info))
+        path = how(rng, {change_summary: stating, change_run: asking}.get(how, line))
+        if path is None or (line, stating, asking) == (before, json.loads(summary), json.loads(info)):
             continue
-        elif how is change_answer:
-            scored = [stated(one, tasks[line["task"]].profile, sample.target) for one in (before, line)]
-            if scored[0] == scored[1]:
-                continue
         changed = [*texts[:place], json.dumps(line, separators=(",", ":")), *texts[place + 1 :]]
         (run / "episodes.jsonl").write_text("\n".join(changed) + "\n", "ascii")
+        (run / "run.json").write_text(json.dumps(asking))
         (run / "summary.json").write_text(json.dumps(stating | {"records_sha256": digest_of(run)}))
         found = verify_run(run, tasks=tasks)
+        if found.ok and how in (change_leaf, change_answer) and alters_nothing(path, before, line, tasks):
+            continue
         done[how] += 1
         if found.ok:
-            missed.append((how.__name__, place))
-    assert not missed, missed
+            missed.append((how.__name__, place, path, before["transcript"] and before["agent"]))
+    assert not missed, "\n".join(map(str, missed))
     assert all(done.values())
 
 
@@ -457,29 +494,6 @@ def test_a_thousand_random_changes_are_found(played, tasks, tmp_path):
 # Forgeries: everything that follows is made to follow
 
 
-def forge(rng, record, profile, target):
-    """Return the record with a better score that all of its own numbers agree with; the answer is kept."""
-    best = plain(profile.row(target, truth_as_answer(target)))
-    if record.row is None or record.row == best:
-        best = plain(profile.row(target, None))  # worse: a rival's record
-    if record.row == best:
-        return None
-    score = float(profile.primary(best))
-    turns = list(record.transcript)
-    if rng.random() < 0.3 and len(turns) > 1:  # cheaper too
-        turns = turns[1:]
-    elif rng.random() < 0.3 and turns:
-        turns = [replace(t, visual_tokens=t.visual_tokens // 2) for t in turns]
-    if turns:
-        gained = score - (record.score or 0.0)
-        turns[-1] = replace(turns[-1], reward=turns[-1].reward + gained, terms={"final": turns[-1].reward + gained})
-    transcript = tuple(turns)
-    return replace(
-        record, row=best, score=score, transcript=transcript, costs=costs_of(transcript, record.reason),
-        reward=math.fsum(t.reward for t in transcript),
-    )  # fmt: skip
-
-
 def truth_as_answer(target):
     if target.choice is not None:
         return Answer(choice=target.choice)
@@ -489,29 +503,152 @@ def truth_as_answer(target):
     )  # fmt: skip
 
 
+def scored(record, profile, target, answer):
+    """Return the record with another answer, and with it row, score and reward; or ``None`` if nothing changes."""
+    row = plain(profile.row(target, answer))
+    if record.row is None or row == record.row or not record.transcript:
+        return None
+    score = float(profile.primary(row))
+    turns = [*record.transcript[:-1], replace(record.transcript[-1], reward=score, terms={"final": score})]
+    return replace(
+        record, answer=None if answer is None else plain(answer.to_json()), row=row, score=score,
+        transcript=tuple(turns), reward=math.fsum(t.reward for t in turns),
+    )  # fmt: skip
+
+
+def followed(record, policy):
+    """Return the record with views, visual tokens and costs as they follow from its transcript and images."""
+    shown = [tuple(n for n, i in record.images.items() if not i.parent)]
+    turns = []
+    for turn in record.transcript:
+        before, kept = (tuple(shown[i][k] for i, k in policy.select(shown)) for _ in range(2))
+        if turn.error is None:
+            shown.append(turn.shown)
+            kept = tuple(shown[i][k] for i, k in policy.select(shown))
+        tokens = sum(visual_tokens(record.images[n].size_wh) for n in before)
+        turns.append(replace(turn, visible=kept, visual_tokens=tokens))
+    return replace(
+        record, transcript=tuple(turns), costs=costs_of(tuple(turns), record.reason),
+        reward=math.fsum(t.reward for t in turns),
+    )  # fmt: skip
+
+
+def forge_row(rng, record, task, target, policy):
+    """A better or a worse score than that of the answer."""
+    for answer in (truth_as_answer(target), None):
+        if (made := scored(record, task.profile, target, answer)) is not None:
+            return replace(made, answer=record.answer)
+    return None
+
+
+def forge_answer(rng, record, task, target, policy):
+    """An answer that the agent did not give."""
+    return scored(record, task.profile, target, truth_as_answer(target)) if record.reason == "submitted" else None
+
+
+def forge_objects(rng, record, task, target, policy):
+    """Objects that nobody found, submitted as played; half of the time the agent was told of them too."""
+    last = record.transcript[-1] if record.transcript else None
+    if record.reason != "submitted" or last.call["name"] != "submit" or not target.masks:
+        return None
+    best = [target.masks[i % len(target.masks)] for i in range(len(last.objects))]
+    by_id = {record.objects[place].id: mask for place, mask in zip(last.objects, best, strict=True)}
+    objects = tuple(
+        o if o.id not in by_id else replace(
+            o, mask=by_id[o.id].to_json() if o.mask or len(record.transcript) == 1 else None,
+            box_xyxy=tuple(map(float, by_id[o.id].box_xyxy)),
+        )
+        for o in record.objects
+    )  # fmt: skip
+    here = [objects[place] for place in last.objects]
+    masks = tuple(best) if task.kind == "mask" else ()
+    boxes, labels = tuple(o.box_xyxy for o in here), tuple(o.label for o in here)
+    made = scored(record, task.profile, target, Answer(masks=masks, boxes_xyxy=boxes, labels=labels))
+    if made is None:
+        return None
+    if rng.random() < 0.5:
+        sizes = {n: i.size_wh for n, i in record.images.items()}
+        made = replace(made, transcript=tuple(retold(t, record.objects, objects, sizes) for t in made.transcript))
+    return replace(made, objects=objects)
+
+
+def retold(turn, before, after, sizes):
+    feedback = turn.feedback
+    for place in turn.objects:
+        old, new = (describe_objects([object_of(o[place])], sizes) for o in (before, after))
+        feedback = feedback.replace(old, new)
+    return replace(turn, feedback=feedback)
+
+
+def forge_views(rng, record, task, target, policy):
+    """Smaller views, which cost less."""
+    images = {
+        n: replace(i, size_wh=(32, 32), overlay=rng.random() < 0.5) if i.parent else i for n, i in record.images.items()
+    }
+    made = followed(replace(record, images=images), policy)
+    return made if made.costs != record.costs else None
+
+
+def forge_turns(rng, record, task, target, policy):
+    """Fewer turns: one is left out, before one whose number is in a name."""
+    numbered = [n for n, t in enumerate(record.transcript) if any(s.endswith(f"_{n + 1}") for s in t.shown)]
+    if not numbered or numbered[-1] == 0:
+        return None
+    gone = rng.randrange(numbered[-1])
+    names = set(record.transcript[gone].shown) - {"img_0"}
+    turns = [
+        replace(t, shown=tuple(n for n in t.shown if n not in names))
+        for n, t in enumerate(record.transcript)
+        if n != gone
+    ]
+    images = {n: i for n, i in record.images.items() if n not in names and i.parent not in names}
+    if not {n for t in turns for n in t.shown} <= images.keys():
+        return None
+    return followed(replace(record, transcript=tuple(turns), images=images), policy)
+
+
+def forge_mistake(rng, record, task, target, policy):
+    """A mistake that was none, or none where there was one."""
+    turn = rng.randrange(len(record.transcript)) if record.transcript else None
+    if turn is None:
+        return None
+    turns = list(record.transcript)
+    turns[turn] = replace(turns[turn], error=None if turns[turn].error else "bad_value", call=None)
+    return followed(replace(record, transcript=tuple(turns)), policy)
+
+
+FORGERIES = (forge_row, forge_answer, forge_objects, forge_views, forge_turns, forge_mistake)
+
+
 def run_forgeries(played, tasks, tmp_path, *, number, seed):
     records, rng = read_records(played), random.Random(seed)
+    policy = make_policy(RunInfo.read(played).memory)
     run = tmp_path / "run"
     shutil.copytree(played, run)
-    done = 0
-    while done < number:
+    missed, done = [], dict.fromkeys(FORGERIES, 0)
+    while sum(done.values()) < number:
         forged = list(records)
-        chosen = rng.sample(range(len(forged)), rng.randrange(1, 4))
-        changed = 0
-        for place in chosen:
+        how = FORGERIES[sum(done.values()) % len(FORGERIES)]
+        places = []
+        for place in rng.sample(range(len(forged)), len(forged)):
             r = forged[place]
-            target = tasks[r.task].sample(r.split, r.level, r.index).target
-            made = forge(rng, r, tasks[r.task].profile, target)
-            changed += made is not None
-            forged[place] = made or r
-        if not changed:
-            continue
+            made = how(rng, r, tasks[r.task], tasks[r.task].sample(r.split, r.level, r.index).target, policy)
+            if made is not None and made != r:
+                forged[place] = made
+                places.append(place)
+            if len(places) == 1 + done[how] % 3:
+                break
+        assert places
         (run / "episodes.jsonl").write_text("".join(r.to_json() + "\n" for r in forged), "ascii")
         resummarise(run, tasks)
         found = verify_run(run, tasks=tasks)
-        assert not found.ok and kinds(found) & {"row", "costs", "reward"} and "summary" not in kinds(found)
-        assert found.verdict.startswith("NOT equal")
-        done += 1
+        done[how] += 1
+        if found.ok:
+            missed.append((how.__name__, places))
+            continue
+        assert "summary" not in kinds(found) and found.verdict.startswith("NOT equal")
+    assert not missed, missed
+    assert all(done.values())
 
 
 def test_consistent_forgeries_are_found(played, tasks, tmp_path):
@@ -763,7 +900,11 @@ def leaves(value, path=()):
 POISON = st.one_of(
     st.none(), st.booleans(), st.integers(-(10**30), 10**30), st.floats(), st.text(max_size=8),
     st.sampled_from([10**400, 1e308, "9" * 5000, [], {}, [[]] * 3, {"size": [2**31, 2**31], "counts": "0"}, "../x"]),
-    st.recursive(st.none(), lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2), max_leaves=8),
+    st.recursive(
+        st.none(),
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+        max_leaves=8,
+    ),
 )  # fmt: skip
 
 
@@ -852,6 +993,235 @@ def test_names_are_never_specs(blobs):
     info["tasks"][0]["name"] = "Blobs:root=/etc"
     edit(blobs / "run.json", tasks=info["tasks"])
     assert "not installed" in verify_run(blobs).tasks[0].reason
+
+
+# What a hostile review found
+
+
+def rewrite(run, change, tasks=None):
+    """Let ``change`` make each record anew, and state what follows from them."""
+    made = [change(r) for r in read_records(run)]
+    (run / "episodes.jsonl").write_text("".join(r.to_json() + "\n" for r in made), "ascii")
+    resummarise(run, tasks)
+
+
+def perfect(tasks):
+    def change(r):
+        task = tasks[r.task]
+        target = task.sample(r.split, r.level, r.index).target
+        return scored(r, task.profile, target, truth_as_answer(target)) or r
+
+    return change
+
+
+def test_an_unknown_toolset_switches_nothing_off(copied, tasks):
+    edit(copied / "run.json", toolset="no-such-toolset")
+    rewrite(copied, perfect(tasks), tasks)
+    found = verify_run(copied, tasks=tasks)
+    assert kinds(found) == {"settings"} and "not installed" in found.problems[0].what
+
+
+def test_tools_of_other_packages_are_never_called_verified(copied, tasks, monkeypatch, visenv):
+    monkeypatch.setattr(
+        "visenv.leaderboard.verification._settings.ANSWERING", ("none",)
+    )  # as if full came from elsewhere
+    found = verify_run(copied, tasks=tasks)
+    assert found.ok and not found.verified and found.derived == 0 and found.rescored == 40
+    assert "WAS NOT CHECKED" in found.verdict and any("not derived from the calls" in note for note in found.notes)
+
+
+def test_other_masks_in_the_same_boxes_are_found(copied, tasks):
+    """Nobody is told of pixels; the pictures of them are drawn again."""
+
+    def hollow(r):
+        at = next((i for i, o in enumerate(r.objects) if o.mask and r.agent == "scripted"), None)
+        if at is None or r.reason != "submitted" or at not in r.transcript[-1].objects:
+            return r
+        dense = Mask.from_json(r.objects[at].mask).to_dense()
+        ys, xs = np.nonzero(dense)
+        inner = dense.copy()
+        inner[(ys.min() + ys.max()) // 2, (xs.min() + xs.max()) // 2] ^= True
+        objects = list(r.objects)
+        objects[at] = replace(objects[at], mask=Mask.from_dense(inner).to_json())
+        task = tasks[r.task]
+        sample = task.sample(r.split, r.level, r.index)
+        here = [object_of(objects[place]) for place in r.transcript[-1].objects]
+        masks = tuple(o.mask for o in here) if task.kind == "mask" else ()
+        answer = Answer(masks=masks, boxes_xyxy=tuple(o.box_xyxy for o in here), labels=tuple(o.label for o in here))
+        return replace(scored(r, task.profile, sample.target, answer) or r, objects=tuple(objects))
+
+    before = (copied / "episodes.jsonl").read_bytes()
+    rewrite(copied, hollow, tasks)
+    assert (copied / "episodes.jsonl").read_bytes() != before
+    found = verify_run(copied, tasks=tasks)
+    assert "image" in kinds(found) and any("another picture" in p.what for p in found.problems)
+
+
+@pytest.mark.parametrize("name", ["crop", "view", "split", "submit"])
+def test_only_some_tools_change_objects(settings, tmp_path, fakes, name):
+    calls = {
+        "crop": fakes.call("crop", image="img_0", x1=0, y1=0, x2=500, y2=500),
+        "view": fakes.call("view", images=["img_0"]), "split": fakes.call("split", images=["img_0"], patch_size=64),
+    }  # fmt: skip
+    box = fakes.call("draw_box", image="img_0", x1=0, y1=0, x2=500, y2=500)
+
+    class Player:
+        name = "player"
+
+        def start(self, spec):
+            turns = [box, *([calls[name_of]] if name_of in calls else []), fakes.call("submit")]
+            return SimpleNamespace(act=lambda observation: turns[observation["turn"]])
+
+    name_of = name
+    run = tmp_path / "run"
+    run_bench(settings(Player(), limit=2), run)
+    assert verify_run(run).verified
+    turn = -1 if name == "submit" else 1
+    lines = lines_of(run)
+    for line in lines:
+        made = dict(line["objects"][0], label="another")
+        line["objects"].append(made)
+        for one in line["transcript"][turn:] if turn > 0 else line["transcript"][-1:]:
+            one["objects"] = [len(line["objects"]) - 1]
+    write_lines(run, lines)
+    assert "state" in kinds(verify_run(run))
+
+
+def test_stored_pictures_are_asked_for(blobs):
+    lines = lines_of(blobs)
+    for image in lines[0]["images"].values():
+        image["file"] = None
+    write_lines(blobs, lines)
+    assert any("has no file" in p.what for p in verify_run(blobs).problems)
+
+
+def test_reward_terms_have_names(copied, tasks):
+    def other(r):
+        turns = [replace(t, terms={"honesty": t.reward + 5, "luck": -5.0}) for t in r.transcript]
+        return replace(r, transcript=tuple(turns))
+
+    rewrite(copied, other, tasks)
+    assert kinds(verify_run(copied, tasks=tasks)) == {"reward"}
+
+
+def test_the_turns_that_are_left_are_checked(settings, tmp_path):
+    run = tmp_path / "run"
+    run_bench(settings(limit=2), run)
+    lines = lines_of(run)
+    turn = next(t for line in lines for t in line["transcript"] if "turns left" in t["feedback"])
+    turn["feedback"] = turn["feedback"].replace("2 turns left", "9 turns left")
+    write_lines(run, lines)
+    assert kinds(verify_run(run)) == {"state"}
+
+
+def test_a_call_that_cannot_be_made_is_found(copied, tasks):
+    lines = lines_of(copied)
+    turn = next(t for line in lines for t in line["transcript"] if t["call"] and t["call"]["arguments"])
+    turn["call"]["arguments"]["sharp"] = True
+    write_lines(copied, lines)
+    assert "state" in kinds(verify_run(copied, tasks=tasks))
+
+
+def test_long_names_of_objects_are_equal(settings, fakes, tmp_path, monkeypatch):
+    class Wordy(fakes.BlobExpert):
+        name = "wordy"
+
+        def detect(self, request):
+            found = super().detect(request)
+            return replace(found, labels=tuple("x" * 1005 for _ in found.labels))
+
+    run_bench(settings(experts=ExpertSet(dict.fromkeys(("detect", "segment"), Wordy())), limit=2), tmp_path / "run")
+    assert {len(o.label) for r in read_records(tmp_path / "run") for o in r.objects} == {1005}
+    assert verify_run(tmp_path / "run").verified
+
+
+def test_one_object_many_times_costs_no_time(blobs):
+    edit(blobs / "run.json", reward="rsagent", max_turns=2000)
+    lines = lines_of(blobs)
+    line = next(line for line in lines if line["agent"] == "blob-finder")
+    line["transcript"][:0] = [dict(line["transcript"][0], objects=[0] * 4000) for _ in range(20)]
+    write_lines(blobs, lines)
+    began = time.monotonic()
+    assert any("an object twice" in p.what for p in verify_run(blobs).problems)
+    assert time.monotonic() - began < 20
+
+
+def test_enormous_plans_cost_no_memory(blobs):
+    def task(i):
+        return {"name": f"t{i}", "version": "1", "split": "s", "level": 1, "num_samples": 1_000_000}
+
+    edit(blobs / "run.json", tasks=[task(i) for i in range(900)], limit=None)
+    tracemalloc.start()
+    assert not verify_run(blobs).ok
+    edit(blobs / "run.json", tasks=[task(i) for i in range(50)], samples=["0"] * 50_000)
+    assert any("chosen samples" in p.what for p in verify_run(blobs).problems)
+    assert tracemalloc.get_traced_memory()[1] < 200e6
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("score", [1.5, -0.25, 7.0])
+def test_scores_beyond_their_range_are_a_problem(blobs, fakes, score):
+    class Later(fakes.Blobs):
+        version = "0.2.0"
+
+    line = next(i for i, one in enumerate(lines_of(blobs)) if one["score"] is not None)
+    change(blobs, line, score=score)
+    assert "form" in kinds(verify_run(blobs, tasks={"Blobs": Later()}))
+
+
+@pytest.mark.parametrize("what", ["agents", "tasks"])
+def test_one_name_twice_is_a_problem(blobs, what):
+    info = json.loads((blobs / "run.json").read_text())
+    edit(blobs / "run.json", **{what: [*info[what], info[what][0]]})
+    assert kinds(verify_run(blobs)) == {"settings"}
+    with pytest.raises(BadValueError, match="2 times"):
+        RunInfo.read(blobs)
+
+
+def test_verified_means_all_of_it(copied, tasks):
+    assert verify_run(copied, tasks=tasks).verified
+    write_lines(copied, lines_of(copied)[1:])
+    resummarise(copied)
+    found = verify_run(copied, tasks=tasks)
+    assert found.ok and not found.verified and "INCOMPLETE: 39 of 40" in found.verdict
+    write_lines(copied, [])
+    resummarise(copied)
+    found = verify_run(copied, tasks=tasks)
+    assert not found.ok and "holds no record" in found.problems[0].what
+
+
+def test_without_the_task_nothing_is_called_verified(blobs, fakes, visenv):
+    class Later(fakes.Blobs):
+        version = "0.2.0"
+
+    found = verify_run(blobs, tasks={"Blobs": Later()})
+    assert found.ok and not found.verified and not found.verdict.startswith("Verified")
+    assert json.loads(visenv("verify", blobs, "--json")[1])["verified"] is True
+
+
+def test_a_run_of_failures_is_not_called_verified(blobs):
+    def fail(r):
+        return replace(
+            r, reason="infrastructure_error", failed=True, failure="CUDA error", answer=None, row=None, score=None,
+            costs=costs_of(r.transcript, "infrastructure_error"),
+        )  # fmt: skip
+
+    rewrite(blobs, fail)
+    found = verify_run(blobs)
+    assert not found.verified and found.rescored == 0 and not found.verdict.startswith("Verified")
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_what_is_no_number_is_refused(blobs, number):
+    text = (blobs / "episodes.jsonl").read_text("ascii")
+    text = re.sub(r'"reward":[-0-9.e]+,"transcript"', f'"reward":{number},"transcript"', text, count=1)
+    (blobs / "episodes.jsonl").write_text(text, "ascii")
+    assert "form" in kinds(verify_run(blobs))
+    with pytest.raises(BadValueError, match="episode record"):
+        read_records(blobs)
+    (blobs / "run.json").write_text((blobs / "run.json").read_text().replace('"seed": 0', f'"seed": {number}'))
+    with pytest.raises(BadValueError, match="not readable"):
+        RunInfo.read(blobs)
 
 
 # The command

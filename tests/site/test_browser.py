@@ -424,6 +424,64 @@ def test_emoji_and_scripts_of_all_directions_are_left_as_they_are(open_site, sit
     assert shown == ["a‹U+200D›b", "‹U+200D›👧", "␍\n", "‹U+E0041›", "‹U+0085›"]
 
 
+def test_names_that_look_alike_are_told_apart(open_site, site):
+    page = open_site(site).go("#/", ".block")
+    alike = ["a b", "a\u034f b", "a\u00a0b", "a b ", " a b", "a  b", "a\u2800b", "a\u3000b", "a b\ufe0f", "a\u115fb"]
+    shown = page.evaluate("(names) => names.map((n) => visenv.text.name(n))", alike)
+    assert len(set(shown)) == len(alike) and shown[0] == "a b"
+    assert all("‹U+" in s or "␣" in s for s in shown[1:])
+
+
+def test_masks_beyond_the_budget_are_said_and_not_drawn(open_site, site):
+    page = open_site(site).go("#/", ".block")
+    big = Mask.from_dense(np.ones((4000, 4000), bool)).to_json()
+    broken = page.evaluate(
+        "(m) => { const purse = {left: 2 ** 25}; return Array(9).fill(0).map(() => visenv.view.shape(m, [0, 0, 9, 9], purse).broken); }",
+        big,
+    )
+    assert broken == [False, False] + [True] * 7
+
+
+def test_position_and_label_agree_after_an_error(open_site, site, record_of):
+    tab = open_site(site)
+    page = tab.go(episode("blob-looker", record_of("blob-looker").index, 0), ".replay .pane")
+    page.evaluate("void (visenv.rle.area = () => { throw new Error('made up'); })")
+    page.locator("input[type=range]").fill("2")  # the object table of turn 2 asks for areas
+    until(page, "document.querySelector('.where').textContent === 'turn 2 of 3'")
+    assert "cannot be shown: made up" in page.locator(".pane [role=alert]").inner_text()
+    assert page.locator("input[type=range]").input_value() == "2"
+    page.keyboard.press("ArrowLeft")
+    until(page, "document.querySelector('.where').textContent === 'turn 1 of 3'")
+    assert page.locator(".call .verb").inner_text() == "crop" and page.url.endswith("/1")
+    tab.fine()
+
+
+def test_a_table_shows_that_it_scrolls(open_site, site):
+    page = open_site(site, viewport={"width": 700, "height": 900}).go("#/", ".block tbody tr")
+    box = page.locator(".block .tablebox").first
+    until(page, "document.querySelector('.block .tablebox').classList.contains('moreright')")
+    assert "moreleft" not in box.get_attribute("class")
+    box.locator(".scroll").evaluate("(e) => { e.scrollLeft = 9999; }")
+    until(page, "document.querySelector('.block .tablebox').classList.contains('moreleft')")
+    assert "moreright" not in box.get_attribute("class")
+
+
+def test_a_verified_run_looks_other_than_one_that_is_not(open_site, site, hostile_site):
+    page = open_site(site).go("#/", ".block tbody tr")
+    assert page.locator("h1 .seal").inner_text() == "verified: 20 records re-scored"
+    page = open_site(hostile_site).go("#/", ".block tbody tr")
+    assert page.locator("h1 .seal.different").count() == 1 and "NOT equal" in page.locator("h1").inner_text()
+    rows = page.locator(".block tbody tr")
+    assert page.locator(".block tbody tr.forged").count() == rows.count() > 0
+
+
+def test_the_last_step_shows_its_legend_without_scrolling(open_site, site, record_of):
+    tab = open_site(site, viewport={"width": 1300, "height": 900})
+    page = tab.go(episode("blob-finder", record_of("blob-finder").index, "end"), ".legend")
+    legend, frame = page.locator(".legend").bounding_box(), page.locator(".frame").first.bounding_box()
+    assert legend["y"] + legend["height"] < frame["y"] and frame["y"] + frame["height"] < 900
+
+
 def test_the_policy_stops_markup_and_scripts_even_if_we_forget(open_site, site):
     tab = open_site(site)
     page = tab.go("#/", ".block")

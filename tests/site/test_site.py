@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,11 +23,14 @@ from visenv.leaderboard.site import build_site
 from visenv.leaderboard.site.command import report
 from visenv.leaderboard.site.pictures import SIDE_PX
 from visenv.leaderboard.site.shards import named_shard, parse_shard, shard
+from visenv.leaderboard.site.units import PERCENT, unit_of
+from visenv.tasks.profiles import PROFILES
 
 from visenv import Answer, Image
 from visenv.cli import main
 from visenv.errors import BadValueError
 from visenv.images import load_image
+from visenv.masks import Mask
 
 
 def tree(site: Path) -> dict[str, bytes]:
@@ -111,6 +119,188 @@ def test_means_over_tasks_need_all_of_them(play, fakes, parsed, tmp_path):
         ("blob-finder", 2, 2, "1"), ("blob-guesser", 1, 2, "-"),
     ]  # fmt: skip
     assert overall[1]["mean"] is None
+    for row in overall[:1]:  # both tasks have one sample, so no interval
+        assert row["low"] is row["high"] is None
+
+
+def test_the_mean_of_all_has_an_interval(play, fakes, parsed, tmp_path):
+    class Other(fakes.Blobs):
+        name = "Other"
+
+    both = play(tmp_path / "both", "blob-guesser", tasks=("Blobs", Other()), limit=4)
+    index = parsed(build_site([both], tmp_path / "site", tasks={"Other": Other()}).parent).index
+    one, other = (block["rows"][0] for block in index["blocks"])
+    (row,) = index["overall"]
+    half = math.hypot(one["score"] - one["low"], other["score"] - other["low"]) / 2
+    assert row["low"] == pytest.approx(max(0, row["mean"] - half)) and row["low"] <= row["mean"] <= row["high"]
+    assert row["high"] - row["low"] < max(one["high"] - one["low"], other["high"] - other["low"])
+
+
+def rewritten(run: Path, out: Path, change: Callable[[dict], None] = lambda record: None, **settings: Any) -> Path:
+    """Copy a run with every record changed by somebody, and its settings too."""
+    shutil.copytree(run, out)
+    lines = [json.loads(line) for line in (run / "episodes.jsonl").read_text("ascii").splitlines()]
+    for record in lines:
+        change(record)
+    text = "".join(json.dumps(record, separators=(",", ":")) + "\n" for record in lines)
+    (out / "episodes.jsonl").write_text(text, "ascii")
+    info = json.loads((run / "run.json").read_text("utf-8"))
+    (out / "run.json").write_text(json.dumps(info | settings), "utf-8")
+    return out
+
+
+# Whose word is taken
+
+
+def test_the_page_says_whether_a_run_was_verified(run, parsed, tmp_path, monkeypatch, play):
+    def better(record):
+        if record["agent"] == "blob-finder":
+            record["score"] = 1.0
+            record["row"] = dict.fromkeys(record["row"], 9)
+
+    forged = rewritten(run, tmp_path / "forged", better)
+    halted = play(tmp_path / "halted", limit=2)
+    records = (halted / "episodes.jsonl").read_bytes().splitlines(keepends=True)
+    (halted / "episodes.jsonl").write_bytes(records[0])
+    (halted / "summary.json").unlink()
+    index = parsed(build_site([run, forged, halted], tmp_path / "site").parent).index
+    checks = [r["check"] for r in index["runs"]]
+    assert [c["state"] for c in checks] == ["verified", "different", "unfinished"]
+    assert checks[0]["rescored"] == 20 and checks[1]["problems"] and "NOT equal" in checks[1]["verdict"]
+    places = {(r["run"], r["agent"]): r["place"] for r in index["blocks"][0]["rows"]}
+    assert places[0, "blob-finder"] == "1" and places[1, "blob-finder"] == "!" and places[1, "oracle"] == "!"
+    monkeypatch.setattr("visenv.leaderboard.site.gathering.make_task", lambda name: 1 / 0)
+    monkeypatch.setattr("visenv.leaderboard.verification._plan.make_task", lambda name: 1 / 0)
+    index = parsed(build_site([run], tmp_path / "blind").parent).index
+    assert index["runs"][0]["check"]["state"] == "unchecked"
+
+
+@pytest.mark.parametrize("first", ["forged", "honest"])
+def test_a_forged_truth_marks_its_own_record_only(run, parsed, tmp_path, first):
+    forged = rewritten(run, tmp_path / "forged", lambda record: record.update(target="0" * 64))
+    runs = [forged, run] if first == "forged" else [run, forged]
+    data = parsed(build_site(runs, tmp_path / "site").parent)
+    listed = data.shard(data.index["blocks"][0]["list"])
+    assert all(sample["file"] and sample["why"] is None for sample in listed["samples"])
+    for row in listed["rows"]:
+        number, _ = listed["players"][row[0]]
+        assert data.shard(row[-1])["same_truth"] is (runs[number] == run)
+
+
+def test_a_task_counts_once(run, tmp_path):
+    info = json.loads((run / "run.json").read_text("utf-8"))
+    twice = rewritten(run, tmp_path / "twice", tasks=info["tasks"] * 3)
+    with pytest.raises(BadValueError, match="once"):
+        build_site([twice], tmp_path / "site")
+
+
+def test_who_knew_the_truth_is_known_by_name(run, parsed, tmp_path):
+    info = json.loads((run / "run.json").read_text("utf-8"))
+    agents = [{**agent, "privileged": agent["name"] != "oracle"} for agent in info["agents"]]
+    index = parsed(build_site([rewritten(run, tmp_path / "turned", agents=agents)], tmp_path / "site").parent).index
+    assert {r["agent"] for r in index["blocks"][0]["rows"] if r["privileged"]} == {"oracle"}
+
+
+# Files that are none
+
+
+@pytest.mark.parametrize("name", ["run.json", "episodes.jsonl"])
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_what_is_no_plain_file_is_not_read(run, tmp_path, name, kind):
+    copy = rewritten(run, tmp_path / "run")
+    path = copy / name
+    path.unlink()
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to(run / name)
+    with pytest.raises(BadValueError, match=r"plain file|link"):
+        build_site([copy], tmp_path / "site")
+
+
+def test_pictures_that_are_none_are_missed(run, parsed, tmp_path, monkeypatch):
+    copy = rewritten(run, tmp_path / "run")
+    for number, path in enumerate(sorted((copy / "images").iterdir())):
+        path.unlink()
+        os.mkfifo(path) if number % 2 else path.symlink_to("/etc/passwd")
+    monkeypatch.setattr("visenv.leaderboard.site.gathering.make_task", lambda name: 1 / 0)
+    _, found = episodes(build_site([copy], tmp_path / "site").parent, parsed)
+    assert all(not i["file"] for e, _ in found.values() for i in e["images"])
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"a":' * 100_000], ids=["lists", "objects"],
+)  # fmt: skip
+def test_deep_nesting_is_refused(run, tmp_path, text):
+    copy = rewritten(run, tmp_path / "run")
+    (copy / "run.json").write_text(text)
+    with pytest.raises(BadValueError):
+        build_site([copy], tmp_path / "site")
+    (copy / "run.json").write_bytes((run / "run.json").read_bytes())
+    (copy / "episodes.jsonl").write_text(text + "\n")
+    with pytest.raises(BadValueError, match="line 1"):
+        build_site([copy], tmp_path / "site")
+
+
+@pytest.mark.parametrize("score", ["NaN", "Infinity", "7.0"])
+def test_a_score_that_is_none_is_a_mistake_and_no_crash(run, tmp_path, capsys, score):
+    copy = rewritten(run, tmp_path / "run", lambda record: record.update(score=record["score"] and "SCORE"))
+    text = (copy / "episodes.jsonl").read_text("ascii").replace('"SCORE"', score)
+    (copy / "episodes.jsonl").write_text(text, "ascii")
+    assert visenv(copy, "--out", tmp_path / "site", "--json") == 2
+    out, err = capsys.readouterr()
+    assert not out and "line" in err and "Traceback" not in err
+
+
+# What is drawn
+
+
+def test_masks_that_do_not_fit_are_left_out(run, parsed, tmp_path):
+    huge = Mask.from_box((0, 0, 8000, 8000), (8000, 8000)).to_json()
+
+    def enlarge(record):
+        for image in list(record["images"].values())[:1]:
+            image["size_wh"] = [8000, 8000]  # the record agrees with itself; the task knows better
+        record["objects"] = [{**o, "mask": huge} for o in record["objects"]]
+        if record["answer"]:
+            record["answer"]["masks"] = [huge] * 40
+
+    _, found = episodes(build_site([rewritten(run, tmp_path / "run", enlarge)], tmp_path / "site").parent, parsed)
+    objects = [o for e, _ in found.values() for o in e["objects"]]
+    assert objects and all(o["mask"] is None and o["unfit"] for o in objects)
+    answers = [e for e, _ in found.values() if e["answer"]]
+    assert answers and all(e["answer"]["masks"] == [None] * 40 and "40 of 40" in e["unfit"] for e in answers)
+
+
+def test_an_answer_of_no_form_is_said_to_be_none(run, parsed, tmp_path):
+    copy = rewritten(run, tmp_path / "run", lambda r: r.update(answer={"masks": "x"} if r["answer"] else None))
+    _, found = episodes(build_site([copy], tmp_path / "site").parent, parsed)
+    assert all(e["answer"] is None for e, _ in found.values())
+    assert {e["unfit"] for e, _ in found.values()} == {"", "The recorded answer is not readable."}
+
+
+def test_a_repeated_call_draws_what_the_agent_saw(play, fakes, parsed, tmp_path):
+    class Twice:
+        name = "blob-twice"
+
+        def start(self, spec):
+            calls = iter(
+                [fakes.call("detect", images=["img_0"], phrase=" ".join(fakes.COLOURS))] * 2 + [fakes.call("submit")]
+            )
+            return SimpleNamespace(act=lambda observation: next(calls))
+
+    run = play(tmp_path / "run", Twice(), limit=1)
+    (record,) = latest(read_records(run)).values()
+    first, second = (image.objects for image in record.images.values() if image.overlay)
+    assert first and first == second == record.transcript[0].objects
+    _, found = episodes(build_site([run], tmp_path / "site").parent, parsed)
+    ((episode, _),) = found.values()
+    assert [i["draws"] for i in episode["images"] if i["overlay"]] == [list(first)] * 2
+    assert all(i["live"] for i in episode["images"] if i["overlay"])
+
+
+def test_metrics_name_their_unit():
+    rows = [SimpleNamespace(profile="gres/native", metrics={"gIoU": 0.5, "T_acc": 0.5, "MAE": 0.5, "odd": 7.0})]
+    assert [unit_of(name, rows) for name in ("gIoU", "T_acc", "MAE", "odd")] == ["%", "0-1", "", ""]
+    for names in PERCENT:
+        assert names in PROFILES
 
 
 def test_runs_of_one_name_are_told_apart(play, parsed, tmp_path):
@@ -242,7 +432,7 @@ def test_no_text_is_a_file_name_or_markup(hostile_site):
         assert not re.search(
             r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|https?://", text
         )
-        assert len(text.splitlines()) < 330
+        assert len(text.splitlines()) < 560
 
 
 def test_a_record_leads_to_no_other_file(hostile_site, parsed):
@@ -272,13 +462,15 @@ def test_nothing_is_made_twice(run, tmp_path, fakes):
 
     build_site([run], tmp_path / "site", tasks={"Blobs": Counting()})
     assert len(asked) == 4
+    pictures = {p: p.stat().st_mtime_ns for p in (tmp_path / "site" / "images").iterdir()}
     build_site([run], tmp_path / "site", tasks={"Blobs": Counting()})
-    assert len(asked) == 4
+    assert len(asked) == 8  # to verify the run, and for the page too
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "site" / "images").iterdir()} == pictures
     broken = next(p for p in (tmp_path / "site" / "data").iterdir() if b'"kind":"mask"' in p.read_bytes())
     before = broken.read_bytes()
     broken.write_bytes(before[:50])
     build_site([run], tmp_path / "site", tasks={"Blobs": Counting()})
-    assert len(asked) == 5 and broken.read_bytes() == before
+    assert broken.read_bytes() == before
 
 
 def test_an_interrupted_build_leaves_the_site_whole(run, site, play, tmp_path):
@@ -288,7 +480,7 @@ def test_an_interrupted_build_leaves_the_site_whole(run, site, play, tmp_path):
     before = tree(out)
 
     def stop(done, total):
-        if done == 7:
+        if done == 27:  # all 20 are checked, 7 written
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -346,7 +538,9 @@ def test_the_command(run, tmp_path, capsys, monkeypatch):
     assert visenv(run, "--out", tmp_path / "site") == 0
     out, err = capsys.readouterr()
     assert (
-        out == f"Report: {tmp_path / 'site' / 'index.html'}\n" and "20/20 episodes" in err and "\x1b" not in out + err
+        out == f"Report: {tmp_path / 'site' / 'index.html'}\n"
+        and "40/40 records checked and written" in err
+        and "\x1b" not in out + err
     )
     assert visenv(run, "--out", tmp_path / "site", "--json") == 0
     said = json.loads(capsys.readouterr().out)

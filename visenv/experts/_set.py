@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import plugins
-from ..errors import ExpertError, bad_value
+from ..errors import ExpertError, bad_value, say, stops_the_process
 from ._check import find_problem, num_bytes
 from ._protocol import Capability, Expert, Request, Result
 
@@ -99,13 +99,13 @@ class ExpertSet:
                 problem = find_problem(request, result)
                 checked.append(ExpertError(f"{expert.identity} gave {problem}.") if problem else result)
             return checked
-        except Exception as error:  # the boundary to expert code: any failure must stay with its request
+        except BaseException as error:  # the boundary to expert code: any failure must stay with its request
+            if stops_the_process(error):
+                raise
             if len(requests) > 1:
                 return [self._run(expert, [request])[0] for request in requests]
             wrapped = (
-                error
-                if isinstance(error, ExpertError)
-                else ExpertError(f"{expert.identity} failed: {type(error).__name__}: {error}")
+                error if isinstance(error, ExpertError) else ExpertError(f"{expert.identity} failed: {say(error)}")
             )
             wrapped.__cause__ = None if wrapped is error else error
             return [wrapped]

@@ -19,12 +19,14 @@ from ..errors import InfrastructureError, PluginError, TokenLimitError, Unsuited
 from ..experts import ExpertSet, make_experts
 from ..task import Task
 from ..tools import Toolset
-from ._subject import Subject
+from ._subject import Subject, check_given
 
 __all__ = ["check_agent"]
 
 Grant = Callable[[Episode], Privilege]
 CALL_KEYS = ({"name"}, {"name", "arguments"})
+FULL_CONTEXT = object()
+"""In the place of an action: the player's context is full."""
 STATE = "Keep an episode's state in the player that `start` returns, and draw from a generator seeded with `spec.seed`."
 
 
@@ -55,6 +57,7 @@ def check_agent(
         BadValueError: The agent has no such option.
         InfrastructureError: The agent says that what it needs is down.
     """
+    check_given(tasks=tasks, toolsets=toolsets, num_episodes=num_episodes)
     made = make_agent(agent) if isinstance(agent, str) else agent
     subject = Subject(f"Agent {agent if isinstance(agent, str) else getattr(made, 'name', made)!r}")
     name = getattr(made, "name", None)
@@ -174,7 +177,7 @@ def _play(subject: Subject, agent: Agent, seats: Sequence[_Seat], experts: Exper
     running = plays
     while running:
         for play, action in zip(running, _ask(subject, agent, running, batch=batch), strict=True):
-            if action is None:
+            if action is FULL_CONTEXT:
                 play.episode.stop(EndReason.TOKEN_LIMIT)
                 continue
             _check_action(subject, action)
@@ -188,23 +191,30 @@ def _play(subject: Subject, agent: Agent, seats: Sequence[_Seat], experts: Exper
 
 
 def _ask(subject: Subject, agent: Agent, plays: Sequence[_Play], *, batch: bool) -> list[Any]:
-    """Return the next action of each; ``None`` of one whose context is full. Observations must stay as they are."""
+    """Return the next action of each, ``FULL_CONTEXT`` of one whose context is full. Observations must stay as they are."""
     if batch or not callable(getattr(plays[0].player, "act", None)):
         observations, kept = ([p.episode.observe() for p in plays] for _ in range(2))
-        with subject.running("`act_batch`", remedy="Return one action for each player.", allowed=(InfrastructureError, TokenLimitError)):  # fmt: skip
-            actions = act_all(agent, [p.player for p in plays], observations)
+        try:
+            with subject.running("`act_batch`", remedy="Return one action for each player.", allowed=(InfrastructureError, TokenLimitError)):  # fmt: skip
+                actions = act_all(agent, [p.player for p in plays], observations)
+        except TokenLimitError:  # of one of them: as the runner does, each is asked alone
+            if len(plays) == 1:
+                return [FULL_CONTEXT]
+            return [action for play in plays for action in _ask(subject, agent, [play], batch=batch)]
         subject.need(len(actions) == len(plays), f"`act_batch` gives {len(actions)} actions for {len(plays)} players", expected="one for each", remedy="Keep their order.")  # fmt: skip
         _check_untouched(subject, observations, kept)
+        subject.need(all(a is not None for a in actions), "`act_batch` gives None for a player", expected="a tool call or text", remedy="Return one in every turn; raise TokenLimitError when a context is full.")  # fmt: skip
         return actions
     actions = []
     for play in plays:
         observation, kept_one = play.episode.observe(), play.episode.observe()
+        action: Any
         try:
             with subject.running(f"`act` in turn {observation['turn']}", remedy="A player must cope with every observation: an error, no objects, no turn left.", allowed=(InfrastructureError, TokenLimitError)):  # fmt: skip
                 action = play.player.act(observation)
             subject.need(action is not None, "`act` gives None", expected="a tool call or text", remedy="Return one in every turn.")  # fmt: skip
         except TokenLimitError:
-            action = None
+            action = FULL_CONTEXT
         _check_untouched(subject, [observation], [kept_one])
         actions.append(action)
     return actions

@@ -29,7 +29,7 @@ from ..experts._check import find_problem
 from ..images import Image
 from ..masks import Mask, mask_iou_matrix
 from ._stand_ins import draw_scene
-from ._subject import Subject
+from ._subject import Subject, check_given
 
 __all__ = ["check_expert"]
 
@@ -63,6 +63,7 @@ def check_expert(
         UnknownNameError: No such expert.
         BadValueError: The expert has no such option.
     """
+    check_given(images=images, phrases=phrases)
     experts = _resolve(expert)
     again = _resolve(expert) if isinstance(expert, str) else experts
     if not experts:

@@ -44,7 +44,8 @@ def perfect_answer(target: Target) -> Answer:
             (float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2 in (m.box_xyxy for m in target.masks)
         )
     if not boxes:
-        return Answer(count=0) if target.kind is AnswerKind.COUNT else Answer(no_target=True)
+        # a task whose truth is points has no boxes to submit
+        return Answer(count=target.num_objects) if target.kind is AnswerKind.COUNT else Answer(no_target=True)
     masks: tuple[Mask, ...] = ()
     if target.kind is AnswerKind.MASK:
         masks = target.masks or tuple(Mask.from_box(b, target.size_hw) for b in boxes)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 
-from ..errors import VisenvError
+from ..errors import VisenvError, bad_value, say, stops_the_process
 
-__all__ = ["ConformanceError", "Subject", "is_encodable"]
+__all__ = ["ConformanceError", "Subject", "check_given", "is_encodable"]
 
 
 class ConformanceError(VisenvError, AssertionError):
@@ -46,11 +46,23 @@ class Subject:
         """Run a plugin's code: an exception that is not ``allowed`` is a fault of ``what``."""
         try:
             yield
-        except Exception as error:  # the boundary to a plugin's code: whatever it raises is its fault
-            if isinstance(error, (ConformanceError, *allowed)):
+        except BaseException as error:  # the boundary to a plugin's code: whatever it raises is its fault
+            if isinstance(error, (ConformanceError, *allowed)) or stops_the_process(error):
                 raise
-            said = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(" .")
+            said = " ".join(say(error).split())[:300].rstrip(" .")
             raise self.fault(f"{what} raised {said}", expected="no exception", remedy=remedy) from error
+
+
+def check_given(**given: object) -> None:
+    """Refuse arguments with which a check would check nothing: empty lists, and numbers below 1.
+
+    Raises:
+        BadValueError: One of them is such.
+    """
+    for name, value in given.items():
+        few = value < 1 if isinstance(value, int) else isinstance(value, Sized) and not len(value)
+        if few:
+            raise bad_value(name, value, expected="at least one; else nothing is checked")
 
 
 def is_encodable(text: str) -> bool:

@@ -139,7 +139,8 @@ def _check_parallel(subject: Subject, target: Target) -> None:
         len(counts) <= 1, f"its target has {len(target.masks)} masks and {len(target.boxes_xyxy)} boxes",
         expected="one of each per object", remedy="Or leave one of the two out.",
     )  # fmt: skip
-    number = max(counts, default=0)
+    # for a choice the one label is the group of per-task averages
+    number = 1 if target.kind is AnswerKind.CHOICE else max(counts, default=0)
     subject.need(
         len(target.labels) in (0, number) and all(isinstance(v, str) for v in target.labels),
         f"its target has {len(target.labels)} labels for {number} objects: {short(target.labels)}", expected="a text for each, or none",

@@ -23,7 +23,7 @@ from ..experts import ExpertSet
 from ..task import Sample, Task
 from ._profile import check_profile
 from ._stand_ins import FindingExpert, stand_in_experts
-from ._subject import Subject
+from ._subject import Subject, check_given
 from ._target import check_sample
 
 __all__ = ["check_task", "digests"]
@@ -57,6 +57,7 @@ def check_task(
         PluginError: The task cannot be imported.
     """
     plugin = plugins.find("tasks", task) if isinstance(task, str) else None
+    check_given(num_samples=num_samples)
     made, make = _resolve(task, plugin)
     subject = Subject(f"Task {plugin.name if plugin else getattr(made, 'name', made)!r}")
     if make is not None:

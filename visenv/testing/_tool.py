@@ -23,7 +23,7 @@ from ._calls import sample_call
 from ._rounds import CALLS_PER_EPISODE, find_difference, play_failures, play_round, start_episode
 from ._schema import check_schema
 from ._stand_ins import EmptyExpert, FindingExpert, stand_in_experts
-from ._subject import Subject
+from ._subject import Subject, check_given
 
 __all__ = ["check_tool", "check_toolset"]
 
@@ -116,6 +116,7 @@ def check_toolset(
         ConformanceError: A promise is broken.
         UnknownNameError: No such toolset.
     """
+    check_given(kinds=kinds, num_calls=num_calls)
     tools = _toolset(toolset)
     given = None if experts is None else make_experts(experts)
     subject = Subject(f"Toolset {getattr(tools, 'name', tools)!r}")

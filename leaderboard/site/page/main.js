@@ -7,7 +7,8 @@ visenv.route = (() => {
   let latest = 0;
 
   // A name as part of an address. What no address can hold, half surrogates, is replaced.
-  const whole = (text) => String(text).toWellFormed ? String(text).toWellFormed() : String(text).replace(/\p{Cs}/gu, "\ufffd");
+  const whole = (text) =>
+    String(text).toWellFormed ? String(text).toWellFormed() : String(text).replace(/\p{Cs}/gu, "\ufffd");
   const encode = (text) => encodeURIComponent(whole(text)).replaceAll("~", "%7E");
   const same = (name, wanted) => whole(name) === wanted;
   const blockKey = (b) => [b.task, b.version, b.split, b.level].map(encode).join("~");
@@ -16,7 +17,12 @@ visenv.route = (() => {
   function episodeOf(run, key) {
     const parts = key.split("~");
     if (parts.length !== 6) throw new Error("not the address of an episode");
-    return { run: decodeURIComponent(run), block: parts.slice(0, 4).join("~"), index: Number(parts[4]), agent: decodeURIComponent(parts[5]) };
+    return {
+      run: decodeURIComponent(run),
+      block: parts.slice(0, 4).join("~"),
+      index: Number(parts[4]),
+      agent: decodeURIComponent(parts[5]),
+    };
   }
 
   async function content() {
@@ -24,7 +30,10 @@ visenv.route = (() => {
     if (parts[0] === "task" && parts[1]) {
       const block = findBlock(parts[1]);
       if (!block) throw new Error("no such task in this site");
-      const chosen = parts[2] === "agent" ? { run: decodeURIComponent(parts[3] || ""), agent: decodeURIComponent(parts[4] || "") } : null;
+      const chosen =
+        parts[2] === "agent"
+          ? { run: decodeURIComponent(parts[3] || ""), agent: decodeURIComponent(parts[4] || "") }
+          : null;
       return visenv.episodes.render(block, chosen);
     }
     if (parts[0] === "episode" && parts[2]) {
@@ -45,7 +54,12 @@ visenv.route = (() => {
       if (!visenv.index) throw new Error("the data of this site are missing");
       made = await content();
     } catch (error) {
-      made = el("main", {}, el("nav.crumbs", {}, el("a", { href: "#/" }, "All tasks")), el("p.empty", { role: "alert" }, `This cannot be shown: ${brief(error.message, 200)}.`));
+      made = el(
+        "main",
+        {},
+        el("nav.crumbs", {}, el("a", { href: "#/" }, "All tasks")),
+        el("p.empty", { role: "alert" }, `This cannot be shown: ${brief(error.message, 200)}.`),
+      );
     }
     if (mine !== latest || made === page.firstChild) return;
     const first = !page.firstChild;

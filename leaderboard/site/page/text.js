@@ -1,13 +1,15 @@
 "use strict";
-// Putting text on the page. All text of agents, experts and data sets goes through here, and only ever becomes text nodes.
+// Putting text on the page. All text of agents, experts and data sets goes through here, and only ever becomes text
+// nodes.
 
 const visenv = {};
 
 visenv.text = (() => {
   const CHUNK = 20000; // characters per block of a long text, so that the browser lays out only what is in view
 
-  // Characters that change how others look or that cannot be seen. A joiner inside an emoji is left alone.
-  const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\u2028\u2029\u115F\u1160\u3164\uFFA0]/gu;
+  // Characters that change how others look or that cannot be seen. What belongs to an emoji is left alone.
+  const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Default_Ignorable_Code_Point}\u2028\u2029\u2800]/gu;
+  const SPACES = /(?![ \u2028\u2029])\p{Zs}/gu; // look like a space and are none: told apart in names
 
   function mark(found) {
     const code = found.codePointAt(0);
@@ -21,26 +23,57 @@ visenv.text = (() => {
   function visible(text) {
     return String(text).replace(HIDDEN, (found, at, whole) => {
       if (found === "\u200d" && isEmojiJoiner(whole, at)) return found;
+      if (found === "\ufe0f" && (/\p{Extended_Pictographic}/u.test(before(whole, at)) || whole[at + 1] === "\u20e3"))
+        return found; // shown as a picture
       return mark(found);
     });
   }
 
   function isEmojiJoiner(whole, at) {
     const after = String.fromCodePoint(whole.codePointAt(at + 1) || 0);
+    return (
+      /\p{Extended_Pictographic}/u.test(after) && /[\p{Extended_Pictographic}\p{EMod}\uFE0F]/u.test(before(whole, at))
+    );
+  }
+
+  /** Returns the character before a place, surrogates paired. */
+  function before(whole, at) {
     const low = whole.charCodeAt(at - 1);
     const start = low >= 0xdc00 && low <= 0xdfff ? at - 2 : at - 1;
-    const before = String.fromCodePoint(whole.codePointAt(Math.max(0, start)) || 0);
-    return /\p{Extended_Pictographic}/u.test(after) && /[\p{Extended_Pictographic}\p{EMod}\uFE0F]/u.test(before);
+    return String.fromCodePoint(whole.codePointAt(Math.max(0, start)) || 0);
   }
 
   /** Returns a short text on one line. */
   function brief(text, limit = 80) {
-    const line = visible(String(text).slice(0, 4 * limit)).replace(/\s+/g, " ").trim();
+    const line = visible(String(text).slice(0, 4 * limit))
+      .replace(/\s+/g, " ")
+      .trim();
     const letters = Array.from(line);
-    return letters.length <= limit && String(text).length <= 4 * limit ? line : letters.slice(0, limit - 1).join("") + "\u2026";
+    return letters.length <= limit && String(text).length <= 4 * limit
+      ? line
+      : letters.slice(0, limit - 1).join("") + "\u2026";
   }
 
-  /** Makes an element. Attributes are set as attributes, `on…` as listeners; children are nodes or text, never markup. */
+  /** Returns a name on one line; whatever tells it from another name can be seen, spaces at its ends too. */
+  function name(text, limit = 60) {
+    const shown = visible(String(text).slice(0, 4 * limit))
+      .replace(SPACES, mark)
+      .replace(/[\u200d\ufe0f]/g, mark)
+      .replace(/[\n\t]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0)));
+    return brief(
+      shown.replace(/^ +| +$| {2,}/g, (spaces) => "\u2423".repeat(spaces.length)),
+      limit,
+    );
+  }
+
+  /** Makes an element for a name. */
+  function named(text, limit = 60) {
+    const made = el("bdi.quote", { dir: "auto" }, name(text, limit));
+    if (String(text).length > limit) made.title = name(String(text).slice(0, 600), 600);
+    return made;
+  }
+
+  /** Makes an element. Attributes are set as such, `on…` as listeners; children are nodes or text, never markup. */
   function el(tag, attributes = {}, ...children) {
     const [name, ...classes] = tag.split(".");
     const made = document.createElement(name || "div");
@@ -68,7 +101,11 @@ visenv.text = (() => {
     const body = el("span.said", {}, visible(cutAt(whole, limit)));
     made.append(body);
     if (whole.length <= limit) return made;
-    const button = el("button.more", { type: "button", "aria-expanded": "false" }, `show all ${whole.length.toLocaleString("en")} characters`);
+    const button = el(
+      "button.more",
+      { type: "button", "aria-expanded": "false" },
+      `show all ${whole.length.toLocaleString("en")} characters`,
+    );
     let open = false;
     button.addEventListener("click", () => {
       open = !open;
@@ -97,9 +134,23 @@ visenv.text = (() => {
     return /[\ud800-\udbff]$/.test(cut) ? cut.slice(0, -1) : cut;
   }
 
-  const number = (value, digits) => value === null || value === undefined ? "\u2013"
-    : value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  const number = (value, digits) =>
+    value === null || value === undefined
+      ? "\u2013"
+      : value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
   const many = (count, what) => `${count.toLocaleString("en")} ${what}${count === 1 ? "" : "s"}`;
 
-  return { visible, brief, el, quote, box, number, many };
+  /** Marks a box whose content scrolls sideways with the sides on which there is more of it. */
+  function edges(frame, scroller) {
+    const tell = () => {
+      frame.classList.toggle("moreleft", scroller.scrollLeft > 2);
+      frame.classList.toggle("moreright", scroller.scrollLeft + scroller.clientWidth < scroller.scrollWidth - 2);
+    };
+    scroller.addEventListener("scroll", tell, { passive: true });
+    const watch = new ResizeObserver(tell);
+    watch.observe(scroller);
+    if (scroller.firstElementChild) watch.observe(scroller.firstElementChild);
+  }
+
+  return { visible, brief, name, named, el, quote, box, number, many, edges };
 })();

@@ -1,20 +1,47 @@
 "use strict";
-// One picture with what was found on it: the picture, a canvas of masks, boxes and names, and a canvas for what is pointed at.
+// One picture with what was found on it: the picture, a canvas of masks, boxes and names, and a canvas for what is
+// pointed at.
 
 visenv.view = (() => {
   const { el, brief } = visenv.text;
-  const COLOURS = ["230 25 75", "0 130 200", "245 130 48", "145 30 180", "0 150 110", "240 50 230", "128 100 0", "0 0 160", "170 20 20", "0 110 110"];
-  const TRUTH = "34 160 72", ANSWER = "219 39 119";
+  const COLOURS = [
+    "230 25 75",
+    "0 130 200",
+    "245 130 48",
+    "145 30 180",
+    "0 150 110",
+    "240 50 230",
+    "128 100 0",
+    "0 0 160",
+    "170 20 20",
+    "0 110 110",
+  ];
+  const TRUTH = "34 160 72",
+    ANSWER = "219 39 119";
   const FEW = 12; // objects on a picture up to which their names are written, not only their numbers
 
   const colourOf = (id) => COLOURS[((id % COLOURS.length) + COLOURS.length) % COLOURS.length];
 
-  /** What is drawn for a mask or box: decoded once, in pixels of its source picture. */
-  function shape(mask, box) {
-    const decoded = mask ? visenv.rle.decode(mask) : null;
+  /**
+   * What is drawn for a mask or box: decoded once, in pixels of its source picture.
+   * purse: {left}, the pixels that may still be decoded; what it does not pay for is drawn as its box.
+   */
+  function shape(mask, box, purse = { left: Infinity }) {
+    const decoded = mask
+      ? visenv.rle.decode(mask, (pixels) => {
+          if (pixels > purse.left) return false;
+          purse.left -= pixels;
+          return true;
+        })
+      : null;
     return {
-      box, decoded, broken: Boolean(mask) && !decoded, tints: new Map(),
-      get path() { return decoded && (this._path ??= visenv.rle.outline(decoded)); },
+      box,
+      decoded,
+      broken: Boolean(mask) && !decoded,
+      tints: new Map(),
+      get path() {
+        return decoded && (this._path ??= visenv.rle.outline(decoded));
+      },
     };
   }
 
@@ -53,9 +80,19 @@ visenv.view = (() => {
     const [width, height] = image.size;
     const fromSource = invert(image.to_source) || [1, 0, 0, 0, 1, 0];
     const frame = el("div.frame");
-    frame.style.setProperty("--ratio", String(width / height));
-    const marks = el("canvas.marks"), pointed = el("canvas.pointed");
-    const base = image.file ? el("img", { src: `images/${image.file}.jpg`, alt: image.alt, width, height, decoding: "async", draggable: "false" })
+    const ratio_ = width / height;
+    frame.style.setProperty("--ratio", String(ratio_ > 0.05 && ratio_ < 20 ? ratio_ : 1)); // somebody's numbers
+    const marks = el("canvas.marks"),
+      pointed = el("canvas.pointed");
+    const base = image.file
+      ? el("img", {
+          src: `images/${image.file}.jpg`,
+          alt: image.alt,
+          width,
+          height,
+          decoding: "async",
+          draggable: "false",
+        })
       : el("canvas.base", { role: "img", "aria-label": image.alt });
     let picture = null;
     if (!image.file && image.source && image.source.file) {
@@ -64,20 +101,35 @@ visenv.view = (() => {
       picture.src = `images/${image.source.file}.jpg`;
     }
     frame.append(base, marks, pointed);
-    const lost = () => { // somebody took the file away
+    const lost = () => {
+      // somebody took the file away
       frame.classList.add("blank");
       base.classList.add("lost");
     };
     if (image.file) base.addEventListener("error", lost);
     if (picture) picture.onerror = lost;
     if (!image.file && !picture) frame.classList.add("blank");
-    const figure = el("figure", {}, frame, el("figcaption", {}, el("bdi.name", {}, brief(image.name, 60)),
-      el("span.size", {}, `${width}\u00d7${height}`), image.notes.map((n) => el("span.note", n.title ? { title: n.title } : {}, n.text || n))));
-    let items = [], show = {}, hot = null;
+    const figure = el(
+      "figure",
+      {},
+      frame,
+      el(
+        "figcaption",
+        {},
+        el("bdi.name", {}, brief(image.name, 60)),
+        el("span.size", {}, `${width}\u00d7${height}`),
+        image.source ? inset(image) : null,
+        image.notes.map((n) => el("span.note", n.title ? { title: n.title } : {}, n.text || n)),
+      ),
+    );
+    let items = [],
+      show = {},
+      hot = null;
 
     function ready(canvas) {
       const ratio = Math.min(2, window.devicePixelRatio || 1);
-      const w = Math.round(frame.clientWidth * ratio), h = Math.round(frame.clientHeight * ratio);
+      const w = Math.round(frame.clientWidth * ratio),
+        h = Math.round(frame.clientHeight * ratio);
       if (canvas.width !== w) canvas.width = w;
       if (canvas.height !== h) canvas.height = h;
       const context = canvas.getContext("2d");
@@ -148,17 +200,63 @@ visenv.view = (() => {
     frame.addEventListener("pointermove", (event) => {
       if (!onpoint) return;
       const bounds = frame.getBoundingClientRect();
-      const [x, y] = map(image.to_source, (event.clientX - bounds.left) / bounds.width * width, (event.clientY - bounds.top) / bounds.height * height);
-      onpoint(hit(items.filter((i) => i.kind === "object"), x, y));
+      const [x, y] = map(
+        image.to_source,
+        ((event.clientX - bounds.left) / bounds.width) * width,
+        ((event.clientY - bounds.top) / bounds.height) * height,
+      );
+      onpoint(
+        hit(
+          items.filter((i) => i.kind === "object"),
+          x,
+          y,
+        ),
+      );
     });
     frame.addEventListener("pointerleave", () => onpoint && onpoint(null));
     new ResizeObserver(paint).observe(frame);
 
     return {
       figure,
-      set(newItems, newShow) { items = newItems; show = newShow; paint(); },
-      point(id) { if (hot !== id) { hot = id; if (frame.clientWidth) paintPointed(); } },
+      set(newItems, newShow) {
+        items = newItems;
+        show = newShow;
+        paint();
+      },
+      point(id) {
+        if (hot !== id) {
+          hot = id;
+          if (frame.clientWidth) paintPointed();
+        }
+      },
     };
+  }
+
+  /** A small map of where a view lies in the picture it was cut from; null when it shows all of it, or is turned. */
+  function inset({ size: [w, h], to_source: [a, b, c, d, e, f], source }) {
+    const [W, H] = source.size;
+    if (b || d || !(a > 0) || !(e > 0) || !source.file || a * w * e * h > 0.9 * W * H) return null;
+    const cut = (v) => `${Math.max(0, Math.min(100, 100 * v)).toFixed(2)}%`;
+    const where = el("i.where"),
+      made = el(
+        "span.inset",
+        {
+          role: "img",
+          "aria-label": "where it lies in its source",
+          title: `where it lies in ${brief(source.name, 40)}`,
+        },
+        el("img", { src: `images/${source.file}.jpg`, alt: "" }),
+        where,
+      );
+    made.style.setProperty("--ratio", String(Math.max(0.3, Math.min(4, W / H || 1))));
+    for (const [side, v] of [
+      ["left", c / W],
+      ["top", f / H],
+      ["right", 1 - (c + a * w) / W],
+      ["bottom", 1 - (f + e * h) / H],
+    ])
+      where.style.setProperty(side, cut(v));
+    return made;
   }
 
   function corners([x1, y1, x2, y2]) {
@@ -180,8 +278,14 @@ visenv.view = (() => {
   }
 
   function extent({ fromSource, scale }, [x1, y1, x2, y2]) {
-    const found = [[x1, y1], [x2, y1], [x1, y2], [x2, y2]].map(([x, y]) => map(fromSource, x, y).map((v) => v * scale));
-    const xs = found.map((p) => p[0]), ys = found.map((p) => p[1]);
+    const found = [
+      [x1, y1],
+      [x2, y1],
+      [x1, y2],
+      [x2, y2],
+    ].map(([x, y]) => map(fromSource, x, y).map((v) => v * scale));
+    const xs = found.map((p) => p[0]),
+      ys = found.map((p) => p[1]);
     return [Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)];
   }
 
@@ -192,7 +296,8 @@ visenv.view = (() => {
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.font = `600 ${11 * ratio}px system-ui, sans-serif`;
     context.textBaseline = "top";
-    const w = context.measureText(text).width + 6 * ratio, h = 15 * ratio;
+    const w = context.measureText(text).width + 6 * ratio,
+      h = 15 * ratio;
     let [x, y, right, bottom] = extent(on, item.shape.box);
     if (right < 0 || bottom < 0 || x > context.canvas.width || y > context.canvas.height) return; // it is not on this view
     x = Math.min(Math.max(0, x), Math.max(0, context.canvas.width - w));
@@ -207,7 +312,8 @@ visenv.view = (() => {
     context.setTransform(1, 0, 0, 1, 0, 0);
     for (const [px, py, positive] of item.points) {
       const [x, y] = map(fromSource, px, py).map((v) => v * scale);
-      const r = 7 * ratio, arm = 3.5 * ratio;
+      const r = 7 * ratio,
+        arm = 3.5 * ratio;
       context.beginPath();
       context.arc(x, y, r, 0, 2 * Math.PI);
       context.fillStyle = positive ? "rgb(20 140 60)" : "rgb(200 30 40)";
@@ -218,7 +324,10 @@ visenv.view = (() => {
       context.beginPath();
       context.moveTo(x - arm, y);
       context.lineTo(x + arm, y);
-      if (positive) { context.moveTo(x, y - arm); context.lineTo(x, y + arm); }
+      if (positive) {
+        context.moveTo(x, y - arm);
+        context.lineTo(x, y + arm);
+      }
       context.stroke();
     }
   }
@@ -234,30 +343,41 @@ visenv.view = (() => {
   /** A patch of a picture, outlined on the picture it was cut from. */
   function patch(image, label) {
     const [w, h] = image.size;
-    const points = [[0, 0], [w, 0], [w, h], [0, h]].map(([x, y]) => map(image.to_source, x, y));
+    const points = [
+      [0, 0],
+      [w, 0],
+      [w, h],
+      [0, h],
+    ].map(([x, y]) => map(image.to_source, x, y));
     const path4 = new Path2D();
-    points.forEach(([x, y], i) => i ? path4.lineTo(x, y) : path4.moveTo(x, y));
+    points.forEach(([x, y], i) => (i ? path4.lineTo(x, y) : path4.moveTo(x, y)));
     path4.closePath();
-    const xs = points.map((p) => p[0]), ys = points.map((p) => p[1]);
-    const box = [Math.min(...xs), Math.min(...ys) , Math.max(...xs), Math.max(...ys)];
+    const xs = points.map((p) => p[0]),
+      ys = points.map((p) => p[1]);
+    const box = [Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)];
     return { kind: "cell", shape: { box, path4, decoded: null }, colour: "180 25 35", tag: brief(label, 16) };
   }
 
   /** Returns the id of the smallest object at a place of the source picture. */
   function hit(items, x, y) {
-    let best = null, smallest = Infinity;
+    let best = null,
+      smallest = Infinity;
     for (const item of items) {
       const { decoded, box } = item.shape;
       let inside, area;
       if (decoded && decoded.w) {
-        const cx = Math.floor(x) - decoded.x, cy = Math.floor(y) - decoded.y;
+        const cx = Math.floor(x) - decoded.x,
+          cy = Math.floor(y) - decoded.y;
         inside = cx >= 0 && cy >= 0 && cx < decoded.w && cy < decoded.h && decoded.bits[cy * decoded.w + cx] === 1;
         area = decoded.area;
       } else if (box) {
         inside = x >= box[0] && y >= box[1] && x < box[2] && y < box[3];
         area = (box[2] - box[0]) * (box[3] - box[1]);
       }
-      if (inside && area < smallest) { best = item.id; smallest = area; }
+      if (inside && area < smallest) {
+        best = item.id;
+        smallest = area;
+      }
     }
     return best;
   }

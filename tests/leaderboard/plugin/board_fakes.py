@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -198,9 +200,13 @@ class Killer(Finder):
 
     def start(self, spec):
         player = super().start(spec)
-        if spec.seed % 4 == 2:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return player
+
+        def act(observation):
+            if spec.seed % 4 == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return player.act(observation)
+
+        return _Player(act)
 
 
 class Moody(Finder):
@@ -214,14 +220,72 @@ class Moody(Finder):
 
     def start(self, spec):
         player = super().start(spec)
-        tries = self.tries[spec.seed] = self.tries.get(spec.seed, 0) + 1
 
         def act(observation):
+            if not observation["turn"]:
+                self.tries[spec.seed] = self.tries.get(spec.seed, 0) + 1
+            tries = self.tries[spec.seed]
             if tries < 3 and observation["turn"] == tries - 1:
                 raise InfrastructureError("the endpoint is busy, try later")
             return player.act(observation)
 
         return _Player(act)
+
+
+class Rude(Finder):
+    """Does in its second turn what no agent should."""
+
+    name = "blob-rude"
+
+    def __init__(self, how: str = "exit") -> None:
+        super().__init__()
+        self.how = how
+
+    def start(self, spec):
+        player = super().start(spec)
+
+        def act(observation):
+            if not observation["turn"]:
+                return player.act(observation)
+            if self.how == "exit":
+                raise SystemExit(0)
+            if self.how == "cancelled":
+                raise asyncio.CancelledError
+            raise UnspeakableError
+
+        return _Player(act)
+
+    def close(self):
+        if self.how == "exit":
+            raise SystemExit("cannot close")
+
+
+class UnspeakableError(Exception):
+    """Has no words."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class Choosy(Finder):
+    """Plays level 1 only."""
+
+    name = "blob-choosy"
+
+    def start(self, spec):
+        if spec.level > 1:
+            raise UnsuitedError("`level` is 2. Expected 1, all that `blob-choosy` plays. Use --level 1.")
+        return super().start(spec)
+
+
+class Weightless(Finder):
+    """Has no weights."""
+
+    name = "blob-weightless"
+
+    def __init__(self) -> None:
+        super().__init__()
+        Path("/nonexistent/weights.pt").read_bytes()
 
 
 class Leaky:
