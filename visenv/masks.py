@@ -12,8 +12,10 @@ from pycocotools import mask as coco
 
 from .errors import bad_value
 
-__all__ = ["Mask", "box_iou_matrix", "mask_iou_matrix", "union_masks"]
+__all__ = ["Mask", "box_iou_matrix", "intersection_and_areas", "mask_iou_matrix", "union_masks"]
 
+DIGITS = bytes(range(48, 112))
+"""The characters of a compressed code."""
 Bool2D = npt.NDArray[np.bool_]
 Boxes = npt.NDArray[np.float64]
 
@@ -133,6 +135,11 @@ class Mask:
         """Count the pixels in both masks, which must have one size."""
         return int(coco.area(coco.merge([self.to_coco(), other.to_coco()], intersect=True)))
 
+    def intersect(self, other: Mask) -> Mask:
+        """Return the pixels in both masks, which must have one size."""
+        merged = coco.merge([self.to_coco(), other.to_coco()], intersect=True)
+        return Mask((merged["size"][0], merged["size"][1]), merged["counts"])
+
     def minus(self, other: Mask) -> Mask:
         """Return this mask without the pixels of ``other``."""
         return Mask.from_dense(self.to_dense() & ~other.to_dense())
@@ -209,32 +216,49 @@ def _number(value: int) -> bytes:
 def rle_total(counts: bytes) -> int:
     """Return how many pixels a compressed code covers, or -1 when it is not one.
 
-    Source: the LEB128-like form of ``rleFrString`` in pycocotools, which itself trusts its input.
+    Source: the LEB128-like form of ``rleFrString`` in pycocotools, which itself trusts its input: digits of five bits, the
+    lowest first, bit 6 saying that more follow, bit 5 of the last one being the sign; from the fourth run on,
+    differences to the run before the last.
     """
-    runs: list[int] = []
-    value = shift = 0
-    for byte in counts:
-        chunk = byte - 48
-        if not 0 <= chunk < 64:
-            return -1
-        value |= (chunk & 0x1F) << shift
-        shift += 5
-        if shift > 40:
-            return -1
-        if not chunk & 0x20:
-            if chunk & 0x10:
-                value -= 1 << shift
-            if len(runs) > 2:
-                value += runs[-2]
-            if value < 0:
-                return -1
-            runs.append(value)
-            value = shift = 0
-    return -1 if shift else sum(runs)
+    if not counts:
+        return 0
+    if counts.translate(None, DIGITS):
+        return -1
+    values = np.frombuffer(counts, np.uint8) - 48
+    ends = (values < 32).nonzero()[0]
+    if not len(ends) or ends[-1] != len(values) - 1:
+        return -1
+    lengths = ends.copy()
+    lengths[1:] -= ends[:-1]
+    lengths[0] += 1
+    longest = int(lengths.max())
+    if longest > 8:
+        return -1
+    runs = (values[ends].astype(np.int64) ^ 16) - 16
+    longer = (lengths > 1).nonzero()[0]
+    for place in range(1, longest):  # one more digit for every number that has it, ever fewer
+        runs[longer] = runs[longer] * 32 + (values[ends[longer] - place] & 31)
+        longer = longer[lengths[longer] > place + 1]
+    np.add.accumulate(runs[1::2], out=runs[1::2])
+    np.add.accumulate(runs[2::2], out=runs[2::2])
+    return -1 if int(runs.min()) < 0 else int(runs.sum())
+
+
+def intersection_and_areas(first: Mask, second: Mask) -> tuple[int, int, int]:
+    """Count the pixels in both masks, in the first and in the second: two calls into C, nothing is decoded.
+
+    Masks of two sizes have no pixel in common.
+    """
+    codes = [first.to_coco(), second.to_coco()]
+    both, one, other = coco.area([coco.merge(codes, intersect=True), *codes]).tolist()
+    return both, one, other
 
 
 def union_masks(masks: Iterable[Mask], size_hw: tuple[int, int]) -> Mask:
     """Return the pixels of any mask; an empty mask of ``size_hw`` when there is none."""
+    masks = tuple(masks)
+    if len(masks) == 1:
+        return masks[0]
     codes = [m.to_coco() for m in masks]
     if not codes:
         return Mask.empty(size_hw)

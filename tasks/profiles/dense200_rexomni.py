@@ -17,7 +17,10 @@ from visenv.answers import Answer, Box, Target
 from visenv.masks import box_iou_matrix
 from visenv.task import Metrics, Profile, Row
 
-__all__ = ["PROFILE", "THRESHOLDS", "aggregate", "primary", "row", "row_from_dicts", "row_without_labels"]
+__all__ = [
+    "PROFILE", "THRESHOLDS", "aggregate", "by_threshold", "precision_recall", "primary", "row", "row_from_dicts",
+    "row_without_labels",
+]  # fmt: skip
 
 THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 Boxes = Mapping[str, Sequence[Sequence[float]]]
@@ -62,14 +65,20 @@ def aggregate(rows: Sequence[Mapping[str, Any]]) -> Metrics:
     names = [f"{m}@{t}" for t in (0.5, 0.95) for m in ("P", "R", "F1")] + ["P_mean", "R_mean", "F1_mean"]
     if not rows:
         return dict.fromkeys(names)
-    table = []
-    for k in range(len(THRESHOLDS)):
-        pairs = [_precision_recall(r, k) for r in rows]
-        precision, recall = (sum(p[side] for p in pairs) / len(pairs) for side in (0, 1))
-        both = precision + recall
-        table.append((precision, recall, 2 * precision * recall / both if both else 0.0))
+    table = [line[1:] for line in by_threshold(rows)]
     means = [sum(column) / len(table) for column in zip(*table, strict=True)]
     return dict(zip(names, [*table[0], *table[-1], *means], strict=True))
+
+
+def by_threshold(rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, float, float, float]]:
+    """Return threshold, precision, recall and F1 for each threshold; there must be a row."""
+    table = []
+    for k, threshold in enumerate(THRESHOLDS):
+        pairs = [precision_recall(r, k) for r in rows]
+        precision, recall = (sum(p[side] for p in pairs) / len(pairs) for side in (0, 1))
+        both = precision + recall
+        table.append((threshold, precision, recall, 2 * precision * recall / both if both else 0.0))
+    return table
 
 
 def primary(row: Mapping[str, Any]) -> float:
@@ -80,7 +89,8 @@ def primary(row: Mapping[str, Any]) -> float:
     return 2 * sum(row["matched"]) / (len(THRESHOLDS) * total) if total else 1.0
 
 
-def _precision_recall(row: Mapping[str, Any], k: int) -> tuple[float, float]:
+def precision_recall(row: Mapping[str, Any], k: int) -> tuple[float, float]:
+    """Return one image's precision and recall at the k-th threshold."""
     if row["failed"]:
         return 0.0, 0.0
     if not row["gt_keys"]:

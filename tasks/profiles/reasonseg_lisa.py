@@ -6,22 +6,22 @@ Source: ``validate`` in train_ds.py of dvlab-research/LISA@3cb2d430; differs in 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from visenv.answers import Answer, Target
+from visenv.masks import Mask, intersection_and_areas
 from visenv.task import Metrics, Profile, Row
 
-from ._overlap import overlap
+from ._overlap import counts, predicted_mask
 
 __all__ = ["PROFILE", "aggregate", "primary", "row"]
 
 
 def row(target: Target, answer: Answer | None) -> Row:
-    """Count the pixels of one sample; a declared "no target" is an empty mask."""
-    if answer is not None and answer.no_target:
-        answer = replace(answer, masks=())
-    inter, union = overlap(target, answer)
+    """Count the pixels of one sample outside the ignored ones; a declared "no target" is an empty mask."""
+    marked = None if answer is None or answer.no_target else answer
+    truth, predicted = target.union, predicted_mask(target, marked)
+    inter, union = counts(truth, predicted) if target.ignore is None else _outside(truth, predicted, target.ignore)
     return {"inter": inter, "union": union, "failed": answer is None}
 
 
@@ -39,6 +39,15 @@ def primary(row: Mapping[str, Any]) -> float:
     if row["failed"]:
         return 0.0
     return row["inter"] / row["union"] if row["union"] else 1.0
+
+
+def _outside(truth: Mask, predicted: Mask, ignore: Mask) -> tuple[int, int]:
+    """Count intersection and union without the pixels of ``ignore``, which both masks lose."""
+    both, truth_px, predicted_px = intersection_and_areas(truth, predicted)
+    truth_lost, predicted_lost = truth.intersection_px(ignore), predicted.intersection_px(ignore)
+    both_lost = truth.intersect(predicted).intersection_px(ignore) if truth_lost and predicted_lost else 0
+    inter = both - both_lost
+    return inter, truth_px - truth_lost + predicted_px - predicted_lost - inter
 
 
 PROFILE = Profile(

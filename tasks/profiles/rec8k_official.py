@@ -1,7 +1,9 @@
 """``rec8k/official``: counting errors, and localisation of the counted objects by their boxes.
 
 Source: ``eval`` in train_test.py of sydai/referring-expression-counting@e8f5a54f. Its published MAE and RMSE treat an
-image without objects as having one (a point at the corner); ``MAE_true`` and ``RMSE_true`` beside them do not.
+image without objects as having one (a point at the corner); ``MAE_true`` and ``RMSE_true`` beside them do not. How near is
+near enough depends on the size of the predicted boxes, so that precision, recall and F1 are ``None`` for answers
+without boxes: a number or points alone say nothing about it.
 """
 
 from __future__ import annotations
@@ -17,19 +19,20 @@ from scipy.optimize import linear_sum_assignment
 from visenv.answers import Answer, Target
 from visenv.task import Metrics, Profile, Row
 
-__all__ = ["PROFILE", "aggregate", "localised", "primary", "row"]
+__all__ = ["PROFILE", "aggregate", "localisation", "localised", "primary", "row"]
 
 
 def row(target: Target, answer: Answer | None) -> Row:
-    """Count one answer and match its boxes with the centres of the true ones."""
-    truth = len(target.boxes_xyxy)
-    points = np.asarray(target.boxes_xyxy, np.float64).reshape(-1, 2, 2).mean(1)
+    """Count one answer and match its boxes with the true points, or with the centres of the true boxes."""
+    points = np.asarray(target.points_xy, np.float64).reshape(-1, 2)
+    if not len(points):
+        points = np.asarray(target.boxes_xyxy, np.float64).reshape(-1, 2, 2).mean(1)
     given = answer is not None and not answer.no_target
     boxes = answer.boxes_xyxy if given and answer is not None else ()
     tp, fp, fn = localised(np.asarray(boxes, np.float64).reshape(-1, 4), points, target.size_hw)
     return {
         "pred": answer.num_objects if given and answer is not None else 0,
-        "truth": truth,
+        "truth": len(points),
         "tp": tp,
         "fp": fp,
         "fn": fn,
@@ -71,12 +74,17 @@ def aggregate(rows: Sequence[Mapping[str, Any]]) -> Metrics:
     for suffix, errors in (("", official), ("_true", plain)):
         out[f"MAE{suffix}"] = sum(errors) / len(rows)
         out[f"RMSE{suffix}"] = math.sqrt(sum(e * e for e in errors) / len(rows))
-    if not any(r["boxes"] for r in rows):
-        return {**out, "precision": None, "recall": None, "F1": None}
+    located = localisation(rows) if any(r["boxes"] for r in rows) else {}
+    return {**out, **{name: located.get(name) for name in names[-3:]}}
+
+
+def localisation(rows: Sequence[Mapping[str, Any]]) -> Metrics:
+    """Return precision, recall and F1 of the pairs summed over all rows, and the sums; 0 where nothing can be divided."""
     tp, fp, fn = (sum(r[key] for r in rows) for key in ("tp", "fp", "fn"))
     precision, recall = tp / (tp + fp) if tp + fp else 0.0, tp / (tp + fn) if tp + fn else 0.0
     both = precision + recall
-    return {**out, "precision": precision, "recall": recall, "F1": 2 * precision * recall / both if both else 0.0}
+    f1 = 2 * precision * recall / both if both else 0.0
+    return {"TP": tp, "FP": fp, "FN": fn, "precision": precision, "recall": recall, "F1": f1}
 
 
 def primary(row: Mapping[str, Any]) -> float:

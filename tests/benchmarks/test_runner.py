@@ -139,10 +139,10 @@ def one_thread():
 
 
 @pytest.mark.parametrize(
-    ("agent", "task", "limit"), [("demonstrator", "EmojiReason", 240), ("scripted", "EmojiRef", 240)]
+    ("agent", "task", "limit"), [("demonstrator", "EmojiReason", 320), ("scripted", "EmojiRef", 320)]
 )
-def test_two_workers_against_one(agent, task, limit, report, benchmark, tmp_path):
-    """The same run with one process and with two, in turn, one thread for each expert."""
+def test_two_workers_against_one(agent, task, limit, report, benchmark, tmp_path, one_thread):
+    """The same run with one process and with two, in turn, starting the processes included; one thread in each."""
     settings = RunSettings(
         agents=(agent,), tasks=(task,), level=2, limit=limit, experts="embedded:threads=1", keep_images=0
     )  # fmt: skip

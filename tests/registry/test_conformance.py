@@ -6,6 +6,7 @@ import pytest
 from visenv.leaderboard.cast import PRIVILEGED, Grant
 
 from visenv import AnswerKind, make_experts, plugins
+from visenv.env import default_split
 from visenv.testing import check_agent, check_expert, check_task, check_tool, check_toolset
 from visenv.tools import Tool
 
@@ -31,9 +32,15 @@ def embedded():
     return make_experts("embedded:threads=1")
 
 
-@pytest.mark.parametrize(("name", "level"), TASKS, ids=[f"{n}/val/{level}" for n, level in TASKS])
+@pytest.mark.parametrize(("name", "level"), TASKS, ids=[f"{n}/{level}" for n, level in TASKS])
 def test_tasks(name, level):
-    check_task(name, split="val", level=level, num_samples=2 if level == 1 else 1, processes=level == 1)
+    check_task(
+        name,
+        split=default_split(plugins.load("tasks", name)),
+        level=level,
+        num_samples=2 if level == 1 else 1,
+        processes=level == 1,
+    )
 
 
 @pytest.mark.parametrize(("name", "kind"), TOOLS, ids=[f"{n}/{kind.value}" for n, kind in TOOLS])

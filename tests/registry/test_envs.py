@@ -139,6 +139,8 @@ def test_every_agent_plays_every_task_to_an_end(env_id, name, embedded):
         task=env.task.name, split=env.split, level=env.level, kind=env.task.kind, toolset=env.episode.toolset,
         max_turns=env.rules.max_turns, seed=0,
     )  # fmt: skip
+    if name == "prior" and "train" not in env.task.splits:
+        pytest.skip(f"prior learns from a split 'train', which {env.task.name} has not")
     player = make_agent(name).start(spec)
     for _ in range(env.rules.max_turns):
         observation, _, terminated, truncated, info = env.step(player.act(observation))
@@ -159,6 +161,8 @@ def test_a_target_submitted_as_objects_gets_the_profiles_own_value(env_id, embed
         answer = episode._context().answer(episode.objects)
         if target.choice is not None:
             call = {"name": "submit_choice", "arguments": {"choice": target.choice}}
+        elif target.points_xy:
+            call = {"name": "submit_count", "arguments": {"count": target.num_objects}}
         elif episode.objects:
             call = {"name": "submit", "arguments": {}}
         else:
@@ -166,5 +170,5 @@ def test_a_target_submitted_as_objects_gets_the_profiles_own_value(env_id, embed
         _, reward, _, _, info = env.step(call)
         own = profile.primary(profile.row(target, episode.answer))
         assert info["score"] == reward == own
-        assert abs(own - 1.0) < 1e-12, "EmojiWorld scores at native resolution: the truth is perfect"
+        assert abs(own - 1.0) < 1e-12, "every primary score is at native resolution: the truth is perfect"
         assert not answer.masks or answer.boxes_xyxy

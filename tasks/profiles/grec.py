@@ -1,0 +1,108 @@
+"""``grec/mdetr`` and ``grec/iou``: share of samples whose boxes are all right and none too many.
+
+Source: ``RefExpEvaluator`` in mdetr/datasets/refexp.py and ``generalized_box_iou`` in mdetr/util/box_ops.py of
+henghuiding/gRefCOCO@41a8f008. Boxes with a score of 0.7 or more count, boxes without scores too; pairs are taken greedily, best
+first, while their value is at least one half. The authors' value is the generalised IoU in float32, though their paper says
+IoU; ``grec/iou`` is the plain one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from visenv.answers import Answer, Target
+from visenv.masks import box_iou_matrix
+from visenv.task import Metrics, Profile, Row
+
+__all__ = ["IOU", "MDETR", "aggregate", "generalised_iou", "greedy_pairs", "primary", "row"]
+
+MIN_SCORE = np.float32(0.7)
+MIN_VALUE = 0.5
+Values = npt.NDArray[np.floating[Any]]
+
+
+def row(target: Target, answer: Answer | None, *, value: Callable[[npt.ArrayLike, npt.ArrayLike], Values]) -> Row:
+    """Match the boxes of one sample.
+
+    What decides "no target" is that no box is left, as for the authors: declaring it takes away all boxes.
+    """
+    boxes = () if answer is None or answer.no_target else answer.boxes_xyxy
+    scores = answer.scores if answer is not None and boxes else ()
+    if scores:
+        boxes = tuple(b for b, s in zip(boxes, scores, strict=True) if np.float32(s) >= MIN_SCORE)
+    truth = target.boxes_xyxy
+    return {
+        "tp": greedy_pairs(value(boxes, truth), MIN_VALUE) if boxes and truth else 0,
+        "n_pred": len(boxes),
+        "n_gt": len(truth),
+        "gt_empty": not truth,
+        "failed": answer is None,
+    }
+
+
+def aggregate(rows: Sequence[Mapping[str, Any]]) -> Metrics:
+    """Reduce rows to fractions; an accuracy is ``None`` without a sample of its kind."""
+    absent = [r for r in rows if r["gt_empty"]]
+    present = [r for r in rows if not r["gt_empty"]]
+    return {
+        "F1_score": sum(primary(r) >= 1 for r in rows) / len(rows) if rows else None,
+        "N_acc": sum(primary(r) for r in absent) / len(absent) if absent else None,
+        "T_acc": sum(r["n_pred"] > 0 for r in present) / len(present) if present else None,
+    }
+
+
+def primary(row: Mapping[str, Any]) -> float:
+    """Return the sample's F1; for "no target", 1 if and only if no box is left."""
+    if row["failed"]:
+        return 0.0
+    if row["gt_empty"]:
+        return float(row["n_pred"] == 0)
+    return float(2 * row["tp"] / (row["n_pred"] + row["n_gt"]))
+
+
+def generalised_iou(first_xyxy: npt.ArrayLike, second_xyxy: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Return generalised IoU in float32, ``(N, M)``: IoU minus the share of the common hull that neither box covers."""
+    a = np.asarray(first_xyxy, np.float32).reshape(-1, 1, 4)
+    b = np.asarray(second_xyxy, np.float32).reshape(1, -1, 4)
+    inter = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None).prod(-1)
+    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - inter
+    hull = np.clip(np.maximum(a[..., 2:], b[..., 2:]) - np.minimum(a[..., :2], b[..., :2]), 0, None).prod(-1)
+    iou = np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
+    spare = np.divide(hull - union, hull, out=np.zeros_like(hull), where=hull > 0)
+    value: npt.NDArray[np.float32] = iou - spare
+    return value
+
+
+def greedy_pairs(values: Values, least: float) -> int:
+    """Return how many pairs are made when the best of all free ones is taken again and again, down to ``least``."""
+    values = values.copy()
+    pairs = 0
+    for _ in range(min(values.shape)):
+        best = np.unravel_index(int(values.argmax()), values.shape)
+        if not values[best] >= least:
+            break
+        pairs += 1
+        values[best[0], :] = -np.inf
+        values[:, best[1]] = -np.inf
+    return pairs
+
+
+MDETR = Profile(
+    name="grec/mdetr",
+    source="henghuiding/gRefCOCO@41a8f008 mdetr/datasets/refexp.py",
+    row=partial(row, value=generalised_iou),
+    aggregate=aggregate,
+    primary=primary,
+)
+IOU = Profile(
+    name="grec/iou",
+    source="henghuiding/gRefCOCO@41a8f008 mdetr/datasets/refexp.py with plain IoU: from the paper, not compared with running code",
+    row=partial(row, value=box_iou_matrix),
+    aggregate=aggregate,
+    primary=primary,
+)

@@ -1,0 +1,110 @@
+"""What opening a large annotation file costs: seconds, memory, and what a sample costs afterwards.
+
+pytest tests/benchmarks --benchmark-enable -o addopts=--import-mode=importlib
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+NUM_PICTURES, NUM_REFERENCES = 8_000, 50_000
+MEASURE = """
+import sys, time
+module, name, root = sys.argv[1:]
+task = getattr(__import__(module, fromlist=[name]), name)(root)
+peak = lambda: next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 1024
+before, start = peak(), time.perf_counter()
+size = task.num_samples("train", 1)
+opened, after = time.perf_counter() - start, peak()
+task.sample("train", 1, 0)
+start = time.perf_counter()
+for _ in range(200):
+    task.sample("train", 1, 0)
+print(size, opened, before, after, (time.perf_counter() - start) / 200)
+"""
+
+
+def instances() -> dict[str, object]:
+    """Nine objects of thirty corners in each picture, with every key that COCO has."""
+    rng = random.Random(0)
+    images = [
+        {
+            "license": 1, "file_name": f"COCO_train2014_{k:012d}.jpg", "coco_url": "http://images.cocodataset.org/x.jpg",
+            "height": 480, "width": 640, "date_captured": "2013-11-18", "flickr_url": "http://farm.staticflickr.com/x.jpg", "id": k,
+        }
+        for k in range(NUM_PICTURES)
+    ]  # fmt: skip
+    annotations = [
+        {
+            "segmentation": [[round(rng.uniform(0, 480), 2) for _ in range(60)]], "area": 100.5, "iscrowd": 0,
+            "image_id": k, "bbox": [1.5, 2.5, 30.25, 40.5], "category_id": 1, "id": 10 * k + place,
+        }
+        for k in range(NUM_PICTURES) for place in range(9)
+    ]  # fmt: skip
+    return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "person"}]}
+
+
+def references(*, several: bool) -> list[dict[str, object]]:
+    """Two sentences each; of several objects, a third mean nothing and the others two."""
+    found: list[dict[str, object]] = []
+    for number in range(NUM_REFERENCES):
+        image_id = number % NUM_PICTURES
+        ids = [-1] if number % 3 == 0 else [10 * image_id, 10 * image_id + 1 + number % 8]
+        sentences = [
+            {
+                "tokens": ["the", "two", "people", "on", "left"], "raw": f"the two people on the left {number}",
+                "sent_id": 2 * number + k, "sent": "the two people on left",
+            }
+            for k in (0, 1)
+        ]  # fmt: skip
+        found.append({
+            "sent_ids": [2 * number, 2 * number + 1], "file_name": f"COCO_train2014_{image_id:012d}_1.jpg", "ref_id": number,
+            "ann_id": ids if several else 10 * image_id, "image_id": image_id, "split": "train", "sentences": sentences,
+            "category_id": [1] * len(ids) if several else 1, **({"no_target": ids == [-1]} if several else {}),
+        })  # fmt: skip
+    return found
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("large")
+    text = json.dumps(instances())
+    for folder in ("grefcoco", "refcoco"):
+        (root / folder).mkdir()
+        (root / folder / "instances.json").write_text(text)
+    (root / "grefcoco" / "grefs(unc).json").write_text(json.dumps(references(several=True)))
+    (root / "refcoco" / "refs(unc).p").write_bytes(pickle.dumps(references(several=False), 2))
+    pictures = root / "images" / "mscoco" / "images" / "train2014"
+    pictures.mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
+    Pillow.fromarray(pixels).save(pictures / "COCO_train2014_000000000000.jpg")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("visenv.tasks.grefcoco", "GRES"), ("visenv.tasks.grefcoco", "GREC"), ("visenv.tasks.refer", "RefCOCO")],
+)
+def test_opening_a_hundred_thousand_expressions(root: Path, module: str, name: str, report) -> None:
+    """In a process of its own, so that its peak of memory is its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, module, name, str(root)], capture_output=True, text=True, check=True
+    )
+    size, opened, before, after, each = map(float, done.stdout.split())
+    megabytes = (
+        sum(p.stat().st_size for p in (root / ("refcoco" if name == "RefCOCO" else "grefcoco")).iterdir()) / 2**20
+    )
+    report(
+        f"{name}: {size:,.0f} expressions, {megabytes:.0f} MB of annotations opened in {opened:.2f} s; peak memory {after:.0f} MB "
+        f"({before:.0f} MB before); then {each * 1000:.2f} ms for a sample whose picture is known"
+    )
+    assert size == 100_000 and opened < 5 and after < 1000
