@@ -86,7 +86,7 @@ class Benchmark(ABC, Generic[E]):
     """A task whose samples are read from files in the layout in which their authors distribute them.
 
     Subclasses set the class attributes and write :meth:`read` (annotations to entries, once for each split) and :meth:`make`
-    (an entry to a sample); :meth:`audit_entry` looks closer for ``visenv data check``.
+    (an entry to a sample); :meth:`audit_entry` looks closer at one entry.
     """
 
     name: ClassVar[str]

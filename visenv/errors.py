@@ -140,7 +140,7 @@ def missing_data(task: str, what: str, *, looked: str, published: str) -> Missin
     """
     return MissingDataError(
         f"Task {task!r}: {what}. Looked in {looked}. Published by its authors at {published}. "
-        f"Put it there or set VISENV_DATA, then check with `visenv data check {task}`."
+        "Put it there, or set VISENV_DATA to the folder that holds it."
     )
 
 
