@@ -103,7 +103,6 @@ def test_ignored_pixels_count_neither_way(root: Path) -> None:
     assert task.profile.primary(task.profile.row(sample.target, Answer(masks=(both,)))) == 1.0
 
 
-@pytest.mark.skipif(not GOLDEN.is_file(), reason="tests/golden/reasonseg_lisa_raster.json is not there")
 def test_files_give_the_masks_that_lisa_draws(tmp_path: Path) -> None:
     for case in json.loads(GOLDEN.read_text())["cases"]:
         folder = tmp_path / case["name"] / "ReasonSeg" / "val"
