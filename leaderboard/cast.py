@@ -19,12 +19,13 @@ from visenv.errors import VisenvError, bad_value, say, stops_the_process
 from visenv.experts import ExpertSet, make_experts
 from visenv.objects import DetectedObject
 from visenv.redaction import find_secrets, redact
-from visenv.specs import parse_spec
-from visenv.task import Sample, Task
+from visenv.specs import name_of, parse_spec
+from visenv.task import Sample, Task, profiles_of
 from visenv.tools import Toolset
 
 from .records import AgentInfo, RunInfo, TaskInfo
 from .sampling import indices_of, num_asked
+from .shelf import task_label
 
 __all__ = ["Cast", "Grant", "RunSettings"]
 
@@ -46,6 +47,7 @@ class RunSettings:
     agents: Sequence[str | Agent]
     """Names with options, or agents; an object never gets privileges."""
     tasks: Sequence[str | Task]
+    """Names with options, or tasks. Only what has a name can be made again by whoever verifies the run."""
     split: str | None = None
     """Which samples; ``None`` is ``val``, or the first split of a task without it."""
     level: int | None = None
@@ -58,7 +60,7 @@ class RunSettings:
     limit: int | None = None
     """How many samples of each task, drawn by ``seed``; ``None`` is all."""
     samples: Sequence[str] | None = None
-    """Chosen samples instead, by id ``Task/split/level/index`` or by index in every task."""
+    """Chosen samples instead, by id ``Task/split/level/index``, whatever options the task has, or by index in every task."""
     seed: int = 0
     max_turns: int | None = None
     """``None`` is each task's own."""
@@ -134,11 +136,9 @@ class Cast:
             self._add_agent(given, make=with_agents)
         self.tasks: dict[str, Task] = {}
         for wanted in settings.tasks:
-            task = make_task(wanted) if isinstance(wanted, str) else wanted
-            if task.name in self.tasks:
-                raise bad_value("tasks", task.name, expected="each task once")
-            self.tasks[task.name] = task
-        self.task_infos = [self._task_info(task) for task in self.tasks.values()]
+            self._add_task(wanted)
+        self.profiles = {name: profiles_of(task) for name, task in self.tasks.items()}
+        self.task_infos = [self._task_info(label, task) for label, task in self.tasks.items()]
         self._check_samples()
         toolset = settings.toolset
         if isinstance(toolset, str):
@@ -216,21 +216,31 @@ class Cast:
         if make:
             self.agents[label] = make_agent(given) if isinstance(given, str) else given
 
-    def _task_info(self, task: Task) -> TaskInfo:
+    def _add_task(self, given: str | Task) -> None:
+        label = task_label(given) if isinstance(given, str) else given.name
+        if not label.isprintable() or not (isinstance(given, str) or name_of(label) == label):
+            raise bad_value(
+                "tasks", label, expected="a name that can be printed, in a task of your own without a colon"
+            )
+        if label in self.tasks:
+            raise bad_value("tasks", label, expected="each task once")
+        self.tasks[label] = make_task(given) if isinstance(given, str) else given
+
+    def _task_info(self, label: str, task: Task) -> TaskInfo:
         s = self.settings
         asked = default_split(task) if s.split is None else s.split
         split = next((name for name in task.splits if name.lower() == asked.lower()), asked)
         level = task.levels[0] if s.level is None else s.level
         size = task.num_samples(split, level)
         if s.samples is None:
-            number = num_asked(size, s.limit, where=f"{task.name}, split {split!r}")
+            number = num_asked(size, s.limit, where=f"{label}, split {split!r}")
         else:
-            number = len(indices_of(task.name, split, level, size=size, samples=s.samples, limit=None, seed=s.seed))
-        return TaskInfo(name=task.name, version=task.version, split=split, level=level, num_samples=number)
+            number = len(indices_of(label, split, level, size=size, samples=s.samples, limit=None, seed=s.seed))
+        return TaskInfo(name=label, version=task.version, split=split, level=level, num_samples=number)
 
     def _check_samples(self) -> None:
         """Check that every chosen sample is of this run, and every task has one."""
-        homes = {f"{t.name}/{t.split}/{t.level}".lower() for t in self.task_infos}
+        homes = {f"{name_of(t.name)}/{t.split}/{t.level}".lower() for t in self.task_infos}
         for sample in self.settings.samples or ():
             home = sample.rpartition("/")[0]
             if home and home.lower() not in homes:
@@ -252,7 +262,7 @@ class Cast:
         found = {"visenv": visenv.__version__}
         found |= {name: importlib.metadata.version(name) for name in COMPUTING}
         for group, name in named:
-            dist = plugins.find(group, name.partition(":")[0].strip()).entry_point.dist
+            dist = plugins.find(group, name_of(name)).entry_point.dist
             if dist is not None:
                 found[dist.name] = dist.version
         return dict(sorted(found.items()))

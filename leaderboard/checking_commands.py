@@ -26,19 +26,23 @@ QUIET = 200
 
 def verify(
     run: Annotated[Path, typer.Argument(metavar="DIR", help="The run directory.", show_default=False)],
+    trust_options: Annotated[
+        bool, typer.Option("--trust-options", help="The run is your own: make tasks with whatever options it names.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Score a run again from its records and compare everything it states.
 
     Exit status 0 only if the records give the stated scores. Where a task or its data is not here, recorded rows are
-    only aggregated again; the last line then says that no answer was checked.
+    only aggregated again; the last line then says that no answer was checked. So are those of a task whose options name
+    files outside of the data folder, unless you say that the run is your own.
 
     Examples:
       visenv verify runs/a
       visenv verify runs/a --json
     """
     with counting("records", from_total=QUIET) as counter:
-        found = verify_run(run, progress=counter)
+        found = verify_run(run, trust_options=trust_options, progress=counter)
     if as_json:
         typer.echo(json.dumps(found.to_dict(), indent=2, allow_nan=False))
     else:

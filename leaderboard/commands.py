@@ -44,7 +44,7 @@ DEFAULTS = {
 
 def bench(
     agent: Annotated[str, typer.Option(help="Agents, comma-separated: NAME or NAME:key=value.", show_default=False)],
-    task: Annotated[str, typer.Option(help="Tasks, comma-separated.", show_default=False)],
+    task: Annotated[str, typer.Option(help="Tasks, comma-separated: NAME or NAME:key=value.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The run directory. An existing one is continued.", show_default=False)],
     split: Annotated[str | None, typer.Option(help="Which samples; val by default, or a task's first split.")] = None,
     level: Annotated[int | None, typer.Option(min=1, max=3, help="Difficulty; each task's first by default.")] = None,
@@ -69,6 +69,7 @@ def bench(
       visenv bench --agent scripted --task EmojiRef,EmojiDense --level 2 --workers 2 --out runs/b
       visenv bench --agent random,prior --task EmojiCount --toolset none --memory window:k=2 --out runs/c
       visenv bench --agent scripted --task EmojiRef --sample 3,EmojiRef/val/1/17 --out runs/d --dry-run
+      visenv bench --agent scripted --task COCO:mode=count,COCO:mode=segment --limit 50 --out runs/e
     """
     settings = RunSettings(
         agents=split_specs(agent), tasks=split_specs(task), split=split, level=level, toolset=toolset, memory=memory,
@@ -122,7 +123,8 @@ def list_all(
             typer.echo(f"  {name.ljust(width)}  {found.about.get(f'{group}/{name}', '')}".rstrip())
             if group == "tasks":
                 levels = ", ".join(map(str, found.levels[name]))
-                typer.echo(f"  {' ' * width}  splits {', '.join(found.splits[name])}; levels {levels}")
+                options = f"; options {', '.join(found.options[name])}" if found.options[name] else ""
+                typer.echo(f"  {' ' * width}  splits {', '.join(found.splits[name])}; levels {levels}{options}")
     typer.echo("environments: " + ", ".join(found.envs))
     if found.broken:
         typer.echo("broken:")
@@ -162,7 +164,9 @@ def doctor(
 
 
 def play(
-    env: Annotated[str, typer.Argument(help="A task or environment, such as EmojiRef.", show_default=False)],
+    env: Annotated[
+        str, typer.Argument(help="A task or environment, such as EmojiRef or COCO:mode=count.", show_default=False)
+    ],
     split: Annotated[str | None, typer.Option(help="Which samples; val by default, or the task's first.")] = None,
     level: Annotated[int | None, typer.Option(min=1, max=3, help="Difficulty; the first by default.")] = None,
     index: Annotated[int, typer.Option(min=0, help="Which sample of the split.")] = 0,

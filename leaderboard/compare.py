@@ -11,7 +11,8 @@ from typing import Any
 
 from scipy import special
 
-from visenv.errors import BadValueError, bad_value, short, unknown_name
+from visenv.errors import BadValueError, VisenvError, bad_value, short, unknown_name
+from visenv.specs import name_of
 
 from .comparison import (
     EQUAL,
@@ -24,6 +25,7 @@ from .comparison import (
 from .records import EpisodeRecord, RunInfo, TaskInfo
 from .rundir import latest
 from .safe_files import printable, read_lines
+from .shelf import task_label
 from .statistics import paired_difference
 
 __all__ = ["Comparison", "compare_runs"]
@@ -102,7 +104,7 @@ def compare_runs(
     notes: list[str] = []
     problems: list[str] = []
     pairs = _pairs(a, b, agents, notes, alone=second is None)
-    shared = _shared_tasks(a, b, tasks, notes)
+    shared = _shared_tasks(a, b, None if tasks is None else [_called(task) for task in tasks], notes)
     knowing = {i.name for run in (a, b) for i in run.info.agents if i.privileged}
     found = []
     for one, other in pairs:
@@ -160,6 +162,20 @@ def _agent(run: _Run, name: str) -> str:
     raise unknown_name("agent", name, run.agents, remedy=f"It is not in {str(run.path)!r}.")
 
 
+def _called(task: str) -> str:
+    """Return how a run calls a task, its options in whatever order; as given, if it is not installed."""
+    try:
+        return task_label(task)
+    except VisenvError:
+        return task
+
+
+def _sample(record: EpisodeRecord) -> str:
+    """Say which sample; its id is the same whatever options the task has."""
+    of = "" if name_of(record.task) == record.task else f" of {printable(record.task)}"
+    return f"{printable(record.sample_id)}{of}"
+
+
 def _shared_tasks(a: _Run, b: _Run, tasks: Sequence[str] | None, notes: list[str]) -> list[TaskInfo]:
     """Return the tasks that both asked, of one version, split and level."""
     ours, theirs = ({t.name: t for t in run.info.tasks} for run in (a, b))
@@ -206,7 +222,7 @@ def _compare(task: TaskInfo, a: _Run, b: _Run, one: str, other: str, problems: l
         if x.score is None or y.score is None or x.failed or y.failed:
             continue
         if (x.target, x.sample_id, x.cluster) != (y.target, y.sample_id, y.cluster):
-            problems.append(f"{printable(x.sample_id)} has another target in A than in B; it is left out.")
+            problems.append(f"{_sample(x)} has another target in A than in B; it is left out.")
             continue
         samples[index] = SampleDifference(sample_id=x.sample_id, first=x.score, second=y.score)
     first, second = {i: s.first for i, s in samples.items()}, {i: s.second for i, s in samples.items()}

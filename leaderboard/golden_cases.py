@@ -25,16 +25,13 @@ from visenv.tasks.profiles import (
 from visenv.tasks.replies import MuirBenchParser, blink_choice, muirbench_choice
 
 from visenv.answers import Answer, AnswerKind, Target
-from visenv.errors import bad_value
-from visenv.masks import Mask
+from visenv.masks import Mask, read_size
 from visenv.task import Row
 
 __all__ = ["SCORERS", "Scorer"]
 
 Input = Mapping[str, Any]
 Got = dict[str, Any]
-MAX_PX = 2**26
-"""Largest canvas that a case may ask for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +46,9 @@ class Scorer:
 def reasonseg_lisa(given: Input) -> Got:
     """Target, ignored pixels and prediction to gIoU, cIoU, and intersection and union of each sample."""
     profile = PROFILES["reasonseg/lisa"]
-    rows = [profile.row(_reasonseg_target(s), Answer(masks=(_mask(s["prediction"]),))) for s in given["samples"]]
+    rows = [
+        profile.row(_reasonseg_target(s), Answer(masks=(Mask.from_json(s["prediction"]),))) for s in given["samples"]
+    ]
     return {**profile.aggregate(rows), "per_sample": [[r["inter"], r["union"]] for r in rows]}
 
 
@@ -63,7 +62,7 @@ def reasonseg_lisa_raster(given: Input) -> Got:
             annotation = json.loads(held.decode("cp1252"))
     else:
         annotation = given["annotation"]
-    target, ignore = rasters.lisa_masks(annotation["shapes"], _size(given["size"]))
+    target, ignore = rasters.lisa_masks(annotation["shapes"], read_size(given["size"]))
     texts = {"text": annotation["text"], "is_sentence": annotation["is_sentence"]}
     return {"target": target.to_json(), "ignore": ignore.to_json(), **texts}
 
@@ -90,10 +89,11 @@ def gres_rela(given: Input) -> Got:
     """One block of metrics for each source, and one over all if there are two."""
     rows: list[Row] = []
     for sample in given["samples"]:
-        truth = _mask(sample["target"])
-        target = _masked(truth, masks=() if sample["no_target"] else (truth,))
-        answer = Answer(no_target=sample["declared_no_target"], masks=(_mask(sample["prediction"]),))
-        rows.append(gres_native.row(target, answer))
+        answer = Answer(no_target=sample["declared_no_target"], masks=(Mask.from_json(sample["prediction"]),))
+        row = gres_native.row(_masked(Mask.from_json(sample["target"])), answer)
+        if sample["no_target"]:  # a flag of its own: a mask that is there all the same enters the union
+            row |= {"gt_empty": True, "inter": 0, "union": 0 if answer.no_target else row["union"]}
+        rows.append(row)
     sources = [sample["source"] for sample in given["samples"]]
     blocks = list(dict.fromkeys(sources))
     results: Got = {}
@@ -108,7 +108,7 @@ def gres_rela(given: Input) -> Got:
 
 def gres_rela_raster(given: Input) -> Got:
     """Polygons of several objects to the target at 480 x 480 and at the picture's own size."""
-    size_hw, instances = _size(given["size"]), given["instances"]
+    size_hw, instances = read_size(given["size"]), given["instances"]
     native = [rasters.coco_mask(polygons, size_hw)[0] for polygons in instances]
     return {
         "mask_480": rasters.coco_mask_at(instances, size_hw).to_json(),
@@ -121,14 +121,14 @@ def refcoco_lavt(given: Input) -> Got:
     """Masks, already at the size they are scored at, to percentages."""
     rows = []
     for sample in given["samples"]:
-        truth = _mask(sample["target"])
-        rows.append(refcoco_masks.row(_masked(truth), Answer(masks=(_mask(sample["prediction"]),))))
+        truth = Mask.from_json(sample["target"])
+        rows.append(refcoco_masks.row(_masked(truth), Answer(masks=(Mask.from_json(sample["prediction"]),))))
     return {**refcoco_masks.aggregate(rows), "per_sample": [[r["inter"], r["union"]] for r in rows]}
 
 
 def refcoco_lavt_raster(given: Input) -> Got:
     """Polygons of one object to the target, pixels that parts share being background, native and at 480 x 480."""
-    covered, overlap = rasters.coco_mask(given["segmentation"], _size(given["size"]))
+    covered, overlap = rasters.coco_mask(given["segmentation"], read_size(given["size"]))
     target = covered.minus(overlap)
     return {
         "mask_480": rasters.nearest(target).to_json(),
@@ -167,7 +167,7 @@ def rec8k(given: Input) -> Got:
     rows = []
     for sample in given["samples"]:
         points = tuple((float(x), float(y)) for x, y in sample["gt_points"])
-        target = Target(kind=AnswerKind.COUNT, size_hw=_size(sample["size"]), points_xy=points)
+        target = Target(kind=AnswerKind.COUNT, size_hw=read_size(sample["size"]), points_xy=points)
         rows.append(rec8k_official.row(target, Answer(boxes_xyxy=_boxes(sample["pred_boxes"]))))
     errors = rec8k_official.aggregate(rows)
     return {
@@ -186,7 +186,7 @@ def visdrone(given: Input) -> Got:
         regions = [r for r in image["annotations"] if r[5] == 0]
         objects = [r for r in image["annotations"] if r[5] != 0]
         target = Target(
-            kind=AnswerKind.BOXES, size_hw=_size(image["size"]), boxes_xyxy=_corners(objects),
+            kind=AnswerKind.BOXES, size_hw=read_size(image["size"]), boxes_xyxy=_corners(objects),
             labels=tuple(names.get(r[5], "others") for r in objects), crowd=tuple(r[4] == 0 for r in objects),
             ignore_boxes_xyxy=_corners(regions),
         )  # fmt: skip
@@ -203,9 +203,9 @@ def muirbench(given: Input) -> Got:
     """One reply to a letter or nothing; a sequence of replies to letters, guessed ones among them."""
     if "items" in given:
         parse = MuirBenchParser(fallback="random")
-        found = [parse(item["reply"], item["options"]) for item in given["items"]]
+        found = [parse(item["reply"], item["options"], item.get("letters")) for item in given["items"]]
         return {"choices": [choice for choice, _ in found], "by_chance": [chance for _, chance in found]}
-    choice = muirbench_choice(given["reply"], given["options"])
+    choice = muirbench_choice(given["reply"], given["options"], given.get("letters"))
     return {"choice": choice, "by_chance": choice is None}
 
 
@@ -233,7 +233,7 @@ def _mirror(given: Input, name: str, *, drops: bool = False, boxes: bool = False
     for index, sample in enumerate(given["samples"]):
         if drops_segmenter and sample["failure"] == "segmenter":
             continue
-        answer = Answer(masks=(_mask(sample["prediction"]),), boxes_xyxy=_boxes(sample.get("boxes", ())))
+        answer = Answer(masks=(Mask.from_json(sample["prediction"]),), boxes_xyxy=_boxes(sample.get("boxes", ())))
         rows[index] = profile.row(_reasonseg_target(sample), None if sample["failure"] else answer)
     kept = {i: r for i, r in rows.items() if r["union"] or r["failed"] or not drops}
     got: Got = {
@@ -248,28 +248,19 @@ def _mirror(given: Input, name: str, *, drops: bool = False, boxes: bool = False
 
 
 def _reasonseg_target(sample: Input) -> Target:
-    truth = _mask(sample["target"])
+    truth = Mask.from_json(sample["target"])
     boxes = _boxes([sample["gt_box"]]) if "gt_box" in sample else ()
     return Target(
-        kind=AnswerKind.MASK, size_hw=truth.size_hw, masks=(truth,), ignore=_mask(sample["ignore"]), boxes_xyxy=boxes
+        kind=AnswerKind.MASK,
+        size_hw=truth.size_hw,
+        masks=(truth,),
+        ignore=Mask.from_json(sample["ignore"]),
+        boxes_xyxy=boxes,
     )
 
 
 def _masked(truth: Mask, masks: tuple[Mask, ...] | None = None) -> Target:
     return Target(kind=AnswerKind.MASK, size_hw=truth.size_hw, masks=(truth,) if masks is None else masks)
-
-
-def _mask(code: object) -> Mask:
-    mask = Mask.from_json(code)
-    _size(mask.size_hw)
-    return mask
-
-
-def _size(values: Sequence[int]) -> tuple[int, int]:
-    height, width = values
-    if type(height) is not int or type(width) is not int or min(height, width) < 1 or height * width > MAX_PX:
-        raise bad_value("size", values, expected=f"[height, width], {MAX_PX} pixels at most")
-    return height, width
 
 
 def _boxes(values: Sequence[Sequence[float]]) -> tuple[tuple[float, float, float, float], ...]:

@@ -8,6 +8,7 @@ from typing import Any
 from visenv import plugins
 from visenv.errors import PluginError, VisenvError, say, short
 from visenv.redaction import redact
+from visenv.task import profiles_of
 from visenv.tools import Toolset
 
 __all__ = ["Catalogue", "catalogue"]
@@ -24,6 +25,8 @@ class Catalogue:
     """By task."""
     levels: dict[str, list[int]] = field(default_factory=dict)
     """By task."""
+    options: dict[str, list[str]] = field(default_factory=dict)
+    """By task: what ``NAME:key=value`` can set."""
     toolsets: list[str] = field(default_factory=list)
     agents: list[str] = field(default_factory=list)
     experts: list[str] = field(default_factory=list)
@@ -70,11 +73,12 @@ def catalogue() -> Catalogue:
 
 
 def _add_task(found: Catalogue, profiles: dict[str, str], plugin: plugins.Plugin, task: Any) -> None:
-    splits, levels, profile = list(task.splits), list(task.levels), task.profile
+    splits, levels, known = list(task.splits), list(task.levels), profiles_of(task)
+    found.options[plugin.name] = plugins.option_names("tasks", task)
     found.envs.append(f"visenv/{plugin.name}-v{plugin.version}")
     found.splits[plugin.name] = splits
     found.levels[plugin.name] = levels
-    profiles[profile.name] = profile.source
+    profiles |= {profile.name: profile.source for profile in known}
 
 
 def _first_line(thing: Any) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cv2
 
-from visenv.errors import BadValueError, VisenvError, bad_value, unknown_name
+from visenv.errors import VisenvError, bad_value, say, unknown_name
 from visenv.masks import Mask
 
 from .golden_cases import SCORERS
@@ -29,11 +29,26 @@ class CaseResult:
     """One case: what we gave, and how far it is from what was expected."""
 
     name: str
-    got: Mapping[str, Any]
-    difference: float
+    got: Mapping[str, Any] | None = None
+    """``None`` where our scorer could not take the case."""
+    error: str = ""
+    """Why it could not, or what is wrong with what was expected."""
+    is_compared: bool = True
+    """Whether there was something to compare it with."""
+    difference: float = 0.0
     """Largest absolute difference of two floats; infinite where anything else differs."""
-    where: str
+    where: str = ""
     """The place of the first value that is too far off; empty when all agree."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing went wrong and nothing differs."""
+        return not self.error and not self.where
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return its name, what we gave unless we could not, and what is wrong."""
+        more = {"got": self.got, "error": self.error or None, "disagrees": self.where or None}
+        return {"name": self.name, **{key: value for key, value in more.items() if value is not None}}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +59,7 @@ class ParityResult:
     scorer: str
     profile: str
     official: str
-    """``repo@commit``, the commit cut to eight digits."""
+    """``repo@commit``, the commit cut to eight digits; empty where the file does not say."""
     tolerance: float
     cases: tuple[CaseResult, ...] = field(repr=False)
 
@@ -54,27 +69,32 @@ class ParityResult:
         return max((c.difference for c in self.cases), default=0.0)
 
     @property
+    def num_compared(self) -> int:
+        """How many cases there was something to compare with."""
+        return sum(c.is_compared for c in self.cases)
+
+    @property
     def ok(self) -> bool:
-        """Whether every case agrees."""
-        return not any(c.where for c in self.cases)
+        """Whether every case could be run, and agrees if there was something to compare it with."""
+        return all(c.ok for c in self.cases)
 
     def to_dict(self) -> dict[str, Any]:
         """Return ``{"scorer", "cases": [{"name", "got"}]}`` and what the table says."""
         return {
+            "file": self.file,
             "scorer": self.scorer,
             "profile": self.profile,
             "official": self.official,
             "tolerance": self.tolerance,
             "largest_difference": self.difference if math.isfinite(self.difference) else None,
+            "compared": self.num_compared,
             "ok": self.ok,
-            "cases": [
-                {"name": c.name, "got": c.got, **({"disagrees": c.where} if c.where else {})} for c in self.cases
-            ],
+            "cases": [c.to_dict() for c in self.cases],
         }
 
 
 def run_file(path: Path) -> ParityResult:
-    """Run every case of a golden file.
+    """Run every case of a golden file; one that cannot be run says why, and the others are run all the same.
 
     Raises:
         BadValueError: The file cannot be read, or is not of the form that tests/golden/README.md describes.
@@ -84,26 +104,12 @@ def run_file(path: Path) -> ParityResult:
     if data["scorer"] not in SCORERS:
         raise unknown_name("scorer", data["scorer"], SCORERS, remedy=f"It is named in {path.name}.")
     scorer = SCORERS[data["scorer"]]
-    tolerance = float(data["tolerance"]["absolute"])
-    results = []
-    for number, case in enumerate(data["cases"]):
-        where = f"case {number} of {path.name}"
-        if not isinstance(case, dict) or not isinstance(case.get("name"), str):
-            raise bad_value(where, case, expected='{"name", "input", "expected"}')
-        where = f"case {case['name']!r} of {path.name}"
-        expected = _expected(case.get("expected"), where)
-        got = _run(scorer.run, case.get("input"), where)
-        apart = list(_differences(got, expected, tolerance))
-        results.append(
-            CaseResult(
-                name=case["name"], got=got, difference=max((d for d, _ in apart), default=0.0),
-                where=next((place for _, place in apart if place), ""),
-            )
-        )  # fmt: skip
-    official = data["official"]
+    tolerance = float(data["tolerance"]["absolute"]) if "tolerance" in data else 0.0
+    official = data.get("official")
     return ParityResult(
         file=path.name, scorer=data["scorer"], profile=scorer.profile,
-        official=f"{official['repo']}@{official['commit'][:8]}", tolerance=tolerance, cases=tuple(results),
+        official=f"{official['repo']}@{official['commit'][:8]}" if official else "", tolerance=tolerance,
+        cases=tuple(_case(scorer.run, case, number, tolerance) for number, case in enumerate(data["cases"])),
     )  # fmt: skip
 
 
@@ -116,41 +122,58 @@ def _read(path: Path) -> dict[str, Any]:
             raise ValueError(f"longer than {MAX_BYTES} bytes")
         data = json.loads(held.decode("utf-8"), parse_constant=_refuse)
     except (OSError, ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = say(error)[:120].splitlines()[0]
         raise bad_value("golden file", str(path), expected=f"a readable file of strict JSON ({reason})") from error
-    try:
-        official, tolerance = data["official"], data["tolerance"]["absolute"]
-        known = [data["scorer"], official["repo"], official["commit"]]
-        fine = all(isinstance(v, str) for v in known) and isinstance(data["cases"], list) and len(data["cases"])
-        if not fine or type(tolerance) not in (int, float) or not 0 <= tolerance <= 1:
-            raise ValueError("of another form")
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    if not _is_golden(data):
         raise bad_value(
             "golden file", str(path), expected='{"scorer", "official", "tolerance", "conventions", "cases"}',
             remedy="tests/golden/README.md has the form.",
-        ) from error  # fmt: skip
+        )  # fmt: skip
     made: dict[str, Any] = data
     return made
 
 
-def _run(run: Any, given: object, where: str) -> dict[str, Any]:
-    """Run a case; whatever a malformed input does to a scorer is an error of the file."""
+def _is_golden(data: Any) -> bool:
+    """Whether a file has a scorer and cases; what is expected of cases needs a tolerance, and nothing else may be odd."""
+    if not isinstance(data, dict) or not isinstance(data.get("scorer"), str):
+        return False
+    cases, tolerance, official = data.get("cases"), data.get("tolerance"), data.get("official")
+    if not isinstance(cases, list) or not cases:
+        return False
+    if "official" in data and not (
+        isinstance(official, dict) and all(isinstance(official.get(key), str) for key in ("repo", "commit"))
+    ):
+        return False
+    if "tolerance" not in data:
+        return not any(isinstance(case, dict) and case.get("expected") is not None for case in cases)
+    least = tolerance.get("absolute") if isinstance(tolerance, dict) else None
+    return isinstance(least, (int, float)) and not isinstance(least, bool) and 0 <= least <= 1
+
+
+def _case(run: Callable[[Any], dict[str, Any]], case: Any, number: int, tolerance: float) -> CaseResult:
+    """Run a case and compare what comes out."""
+    name, got = f"case {number}", None
     try:
-        got: dict[str, Any] = json.loads(json.dumps(run(given)))
-    except BadValueError as error:
-        raise BadValueError(f"In {where}: {error}") from error
-    except VisenvError:
-        raise
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise bad_value(f"input of {where}", given, expected=f"the form of its scorer ({reason[:120]})") from error
-    return got
+        if not isinstance(case, dict) or not isinstance(case.get("name"), str):
+            raise bad_value(name, case, expected='{"name", "input", "expected"}')
+        name = case["name"]
+        got = json.loads(json.dumps(run(case.get("input")), allow_nan=False))
+        if case.get("expected") is None:
+            return CaseResult(name=name, got=got, is_compared=False)
+        apart = list(_differences(got, _expected(case["expected"]), tolerance))
+    except VisenvError as error:
+        return CaseResult(name=name, got=got, error=str(error))
+    except Exception as error:  # whatever a malformed case does to a scorer: the other cases are run all the same
+        wrong = bad_value("input", case.get("input"), expected=f"the form of its scorer ({say(error)[:120]})")
+        return CaseResult(name=name, got=got, error=str(wrong))
+    where = next((place for _, place in apart if place), "")
+    return CaseResult(name=name, got=got, difference=max((d for d, _ in apart), default=0.0), where=where)
 
 
-def _expected(expected: object, where: str) -> dict[str, Any]:
+def _expected(expected: object) -> dict[str, Any]:
     """Return what is to be compared: without ``printed``, and with the masks of the OpenCV that runs."""
     if not isinstance(expected, dict):
-        raise bad_value(f"expected of {where}", expected, expected="an object")
+        raise bad_value("expected", expected, expected="an object")
     out = {key: value for key, value in expected.items() if key not in ("printed", OLD_OPENCV)}
     if OLD_OPENCV in expected and tuple(map(int, cv2.__version__.split(".")[:2])) < (4, 11):
         out |= expected[OLD_OPENCV]

@@ -24,8 +24,9 @@ __all__ = ["describe_tools", "env_to_task", "play_by_hand", "read_call"]
 
 
 def env_to_task(env: str) -> str:
-    """Return the task of an env name, ``EmojiRef``, ``EmojiRef-v0`` or ``visenv/EmojiRef-v0``."""
-    return re.sub(r"-v\d+$", "", env.rpartition("/")[2])
+    """Return the task of an env name, ``EmojiRef``, ``EmojiRef-v0`` or ``visenv/EmojiRef-v0``; options stay as they are."""
+    name, colon, options = env.partition(":")
+    return re.sub(r"-v\d+$", "", name.rpartition("/")[2]) + colon + options
 
 
 def read_call(line: str, toolset: Toolset) -> ToolCall:

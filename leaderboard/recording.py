@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from visenv.episode import EndReason, Episode
-from visenv.errors import bad_value
+from visenv.errors import BadValueError, bad_value, say, stops_the_process
 from visenv.memory import NamedImage
 from visenv.objects import DetectedObject
 from visenv.redaction import hide_values, redact
-from visenv.task import Profile, Sample, Task
+from visenv.specs import name_of
+from visenv.task import Profile, Row, Sample, Task, profiles_of
 
 from .job import Job
 from .records import Costs, EpisodeRecord, ImageRecord, ObjectRecord, TurnRecord, plain
@@ -55,7 +56,7 @@ def record_episode(
         secrets: Left out of everything that an agent, an expert or a failure said.
 
     Raises:
-        ValueError: The task's score, row or reward is nothing that a record can hold.
+        ValueError: The task's score, row or reward is nothing that a record can hold, or a further profile cannot score.
         StorageError: A picture cannot be written.
     """
     failed = episode.reason is EndReason.INFRASTRUCTURE_ERROR
@@ -71,6 +72,7 @@ def record_episode(
         )
         for t in episode.turns
     )  # fmt: skip
+    also = {} if failed else _rows_beside(task, episode)
     pictures = _images(episode, images, objects, every=job.keep)  # after the turns: overlays draw objects of theirs
     record = EpisodeRecord(
         agent=job.agent, task=job.task, task_version=task.version, split=job.split, level=job.level, index=job.index,
@@ -79,7 +81,7 @@ def record_episode(
         target=sample.target.fingerprint, profile=profile.name, row=None if failed else plain(episode.row),
         score=None if failed else _finite(episode.score, profile), costs=costs_of(transcript, episode.reason),
         reward=math.fsum(t.reward for t in transcript), transcript=transcript, objects=tuple(objects.records),
-        images=pictures, attempts=job.attempt, measured=_measured(seconds),
+        images=pictures, attempts=job.attempt, measured=_measured(seconds), also=also,
     )  # fmt: skip
     record.to_json()  # what cannot be written is found here
     return record
@@ -89,7 +91,7 @@ def failed_record(
     job: Job, task: Task, *, run_seed: int, failure: str, seconds: float, sample: Sample | None = None
 ) -> EpisodeRecord:
     """Return the record of an episode that failed for our reasons before it could begin, or with its process."""
-    sample_id = sample.id if sample else f"{job.task}/{job.split}/{job.level}/{job.index}"
+    sample_id = sample.id if sample else f"{name_of(job.task)}/{job.split}/{job.level}/{job.index}"
     return EpisodeRecord(
         agent=job.agent, task=job.task, task_version=task.version, split=job.split, level=job.level, index=job.index,
         sample_id=sample_id, cluster=sample.cluster if sample else sample_id,
@@ -184,6 +186,26 @@ def _measured(seconds: float) -> dict[str, float]:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
         found["peak_memory_mib"] = round(peak, 1)
     return found
+
+
+def _rows_beside(task: Task, episode: Episode) -> dict[str, Row]:
+    """Score the final answer by the task's further profiles. That they do it here keeps it out of every step.
+
+    Raises:
+        BadValueError: One of them cannot.
+    """
+    rows: dict[str, Row] = {}
+    for profile in profiles_of(task)[1:]:
+        try:
+            rows[profile.name] = plain(profile.row(episode.sample.target, episode.answer))
+        except BaseException as error:  # a task's code: its episode fails, as with the profile that makes the score
+            if stops_the_process(error):
+                raise
+            raise BadValueError(
+                f"The profile {profile.name!r} of {task.name} cannot score an answer ({say(error)}). Expected a row for "
+                "whatever may be submitted. Check it with visenv.testing.check_task."
+            ) from error
+    return rows
 
 
 def _finite(score: float | None, profile: Profile) -> float:

@@ -163,6 +163,8 @@ class EpisodeRecord:
     """How often it was played before it was recorded: failures of ours are tried again."""
     measured: dict[str, float] = field(compare=False)
     """``seconds`` (wall clock) and ``peak_memory_mib`` (of the process so far): they differ from run to run."""
+    also: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The rows of the task's further profiles, by name; empty for a task without any, and for our failures."""
 
     @property
     def key(self) -> Key:
@@ -170,8 +172,14 @@ class EpisodeRecord:
         return self.agent, self.task, self.split, self.level, self.index
 
     def to_json(self) -> str:
-        """Return the record as one line; any text of an agent, half surrogates included, survives it."""
-        return json.dumps(dataclasses.asdict(self), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+        """Return the record as one line; any text of an agent, half surrogates included, survives it.
+
+        An empty ``also`` is left out, so that records from before there was one stay byte for byte as they are.
+        """
+        content = dataclasses.asdict(self)
+        if not self.also:
+            del content["also"]
+        return json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, line: str) -> EpisodeRecord:
@@ -205,6 +213,7 @@ class TaskInfo:
     """A task of a run."""
 
     name: str
+    """Name with options, secrets left out; as in the records."""
     version: str
     split: str
     level: int

@@ -167,9 +167,8 @@ def _plan(cast: Cast, out: Path) -> Plan:
 
 
 def _summarise(cast: Cast, out: Path) -> Summary:
-    profiles = {name: task.profile for name, task in cast.tasks.items()}
     records = (slim(record) for record in iterate_records(out))  # the file is what counts
-    summary = summarise(cast.info, records, profiles, digest=digest_of(out))
+    summary = summarise(cast.info, records, cast.profiles, digest=digest_of(out))
     write_json(out / "summary.json", summary.to_dict())
     return summary
 

@@ -15,12 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-import numpy as np
-from PIL import Image as PilImage
-from PIL import ImageOps
-
 from visenv.errors import BadValueError, short
-from visenv.images import Image
+from visenv.images import FORMATS, Image, decode_image
 
 __all__ = [
     "MAX_FILE",
@@ -44,13 +40,10 @@ MAX_RECORDS = 2**40
 """Largest file of records that is read, bytes; it is read line by line."""
 MAX_PICTURE = 2**28
 """Largest file of a picture that is read, bytes."""
-MAX_PIXELS = 2**27
-"""Most pixels of a picture that is decoded."""
 PICTURE_NAME = re.compile(r"([0-9a-f]{64})(\.[a-z0-9]{1,5})")
 """Name of a stored picture: the hash of its content, and an ending."""
-FORMATS = {".png": ("PNG",), ".jpg": ("JPEG", "MPO"), ".jpeg": ("JPEG", "MPO")}
-OTHER_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF", "GIF")
-"""Formats that are decoded; of all that Pillow knows, some call other programs."""
+BY_ENDING = {".png": ("PNG",), ".jpg": ("JPEG",), ".jpeg": ("JPEG",)}
+"""Formats that are decoded of files with these endings."""
 
 
 class UnsafeFileError(BadValueError):
@@ -167,7 +160,7 @@ def read_lines(path: Path, limit: int = MAX_LINE) -> Iterator[bytes]:
 def load_picture(path: Path, limit: int = MAX_PICTURE) -> Image:
     """Decode a plain file as a picture, EXIF orientation applied, as RGB.
 
-    Only formats of :data:`OTHER_FORMATS` are decoded, for ``.png`` and ``.jpg`` only that one. The folder that it lies
+    Only formats of :data:`visenv.images.FORMATS` are decoded, for ``.png`` and ``.jpg`` only that one. The folder that it lies
     in may not be a link either: it is part of the run.
 
     Args:
@@ -184,14 +177,11 @@ def load_picture(path: Path, limit: int = MAX_PICTURE) -> Image:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of large pictures: the number of pixels is checked here
-                with PilImage.open(content, formats=FORMATS.get(path.suffix, OTHER_FORMATS)) as file:
-                    if file.width * file.height > MAX_PIXELS:
-                        raise ValueError(f"more than {MAX_PIXELS} pixels")
-                    upright = ImageOps.exif_transpose(file)
-                    return Image(np.array((upright or file).convert("RGB")))
-        except Exception as error:  # whatever a decoder raises on a damaged file
-            why = f"is not readable ({printable(f'{type(error).__name__}: {error}', 200)})"
-            raise UnsafeFileError(path, why) from error
+                formats = BY_ENDING.get(path.suffix, FORMATS)
+                data = content.read(os.fstat(content.fileno()).st_size)  # no buffer as large as the limit is made
+                return decode_image(data, where=path.name, formats=formats, max_bytes=limit)
+        except (OSError, BadValueError) as error:
+            raise UnsafeFileError(path, f"is not readable ({printable(str(error), 200)})") from error
 
 
 def parse_json(text: str) -> Any:

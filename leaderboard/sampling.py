@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 
 from visenv.errors import bad_value
+from visenv.specs import name_of
 
 __all__ = ["STREAM", "choose_indices", "indices_of", "num_asked", "player_seed"]
 
@@ -59,7 +60,7 @@ def indices_of(
     """Return which samples of a split a run asks, in order.
 
     Args:
-        task: Its name.
+        task: Its name. Options in it do not count: samples have the same ids with other options, and so are drawn alike.
         split: Of the task.
         level: Of the task.
         size: Samples in the split; ``None`` for no end.
@@ -75,7 +76,7 @@ def indices_of(
         >>> indices_of("EmojiRef", "val", 1, size=500, samples=["7", "EmojiRef/val/1/3"], limit=None, seed=0)
         [7, 3]
     """
-    where = f"{task}/{split}/{level}"
+    where = f"{name_of(task)}/{split}/{level}"
     if samples is None:
         return choose_indices(size, limit, seed=seed, where=where)
     chosen: dict[int, None] = {}

@@ -1,41 +1,57 @@
 """A file of targets and predictions, scored by any profile: one JSON object per line, read as a stream.
 
-What is kept of a line is its row of integers, so memory does not grow with masks or boxes. docs/metrics.md has the format.
+What is kept of a line is its row, so memory does not grow with masks: a row has integers for them. Rows of boxes that make
+curves have some for each box. docs/metrics.md has the format.
 """
 
 from __future__ import annotations
 
+import functools
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from visenv.tasks.profiles import PROFILES, coco_ap, visdrone_toolkit
-from visenv.tasks.profiles.vstar import LIKELIHOOD, likeliest
+from visenv.tasks.profiles.vstar import likeliest
 
-from visenv.answers import Answer, AnswerKind, Target
-from visenv.errors import BadValueError, bad_value, short, unknown_name
-from visenv.masks import Mask
+from visenv.answers import Answer, AnswerKind, Target, is_finite, read_numbers, read_texts
+from visenv.errors import BadValueError, bad_value, say, short, unknown_name
+from visenv.masks import Mask, read_masks, read_size
 from visenv.task import Metrics, Profile, Row
+
+from .scoring_forms import MASKS, Form, check_answer, check_target, form_of
 
 __all__ = ["answer_from_json", "read_rows", "score_file", "target_from_json"]
 
 MAX_LINE = 2**26
 """Characters of the longest line that is read."""
-MAX_PX = 2**28
+BATCH = 2**15
+"""Characters of lines whose masks are read together: few enough for a processor's cache."""
 SINGULAR = {"mask": "masks", "box_xyxy": "boxes_xyxy", "label": "labels", "group": "labels", "point_xy": "points_xy", "score": "scores"}  # fmt: skip
 """Shorthands for a list of one."""
 TARGET_KEYS = frozenset(Target.__dataclass_fields__) | {"no_target"}
 ANSWER_KEYS = frozenset(Answer.__dataclass_fields__) | {"losses"}
-KINDS = {"grec": "boxes", "dense200": "boxes", "visdrone": "boxes", "rec8k": "count", "blink": "choice", "muirbench": "choice", "vstar": "choice", "hrbench": "choice", "multiqa": "choice"}  # fmt: skip
-"""Kind of target by family of profiles; masks elsewhere."""
+RECORD_KEYS = frozenset({"id", "target", "prediction"})
+ABSENT = frozenset({"no_target", "size_hw"})
+"""All that a target has to say which is not there."""
+DECLARED = Answer(no_target=True)
+EMPTY = {"no_target": False, "masks": [], "boxes_xyxy": [], "labels": [], "count": None, "choice": None}
 IN_FILE_ORDER: dict[str, Callable[[Sequence[Mapping[str, Any]]], Metrics]] = {
     "visdrone/toolkit": visdrone_toolkit.aggregate_in_order,
     "coco/ap": coco_ap.aggregate_in_order,
-    "visdrone/coco": lambda rows: coco_ap.aggregate_in_order(rows, limits=(1, 10, 500)),
+    "visdrone/coco": partial(coco_ap.aggregate_in_order, limits=coco_ap.VISDRONE_LIMITS),
 }
 """Profiles whose official code lets the order of the images decide between equal scores, as the order of lines does here."""
+
+
+class _Line(NamedTuple):
+    """A line, and what it says or what is wrong with it."""
+
+    number: int
+    text: str
+    data: dict[str, Any] | BadValueError
 
 
 def score_file(name: str, path: Path) -> dict[str, Any]:
@@ -56,6 +72,8 @@ def score_file(name: str, path: Path) -> dict[str, Any]:
             rows = list(read_rows(profile, file, path.name))
     except (OSError, UnicodeDecodeError) as error:
         raise bad_value("file", str(path), expected=f"readable JSON Lines in UTF-8 ({error})") from error
+    if not rows:
+        raise bad_value("file", str(path), expected="a line for each sample; it has none")
     metrics = IN_FILE_ORDER.get(name, profile.aggregate)(rows)
     return {"profile": profile.name, "source": profile.source, "n": len(rows), "metrics": metrics}
 
@@ -67,169 +85,194 @@ def read_rows(profile: Profile, file: IO[str], name: str) -> Iterator[Row]:
         BadValueError: A line is not of the documented form, or an id is given twice.
     """
     seen: set[str] = set()
-    kind = AnswerKind(KINDS.get(profile.name.split("/", 1)[0], "mask"))
-    for number, line in _lines(file, name):
-        where = f"line {number} of {name}"
-        try:
-            data = json.loads(line, parse_constant=_refuse, object_pairs_hook=_no_repeats)
-            if (
-                not isinstance(data, dict)
-                or set(data) != {"id", "target", "prediction"}
-                or not isinstance(data["id"], str)
-            ):
-                raise bad_value("record", data, expected='{"id": text, "target": {…}, "prediction": {…} or null}')
-            if data["id"] in seen:
-                raise bad_value("id", data["id"], expected="one line for each sample")
-            seen.add(data["id"])
-            target = target_from_json(data["target"], kind)
-            answer = answer_from_json(data["prediction"])
-            _check_losses(profile, data["prediction"])
-            _check_sizes(target, answer)
-            row = profile.row(target, answer)
-        except BadValueError as error:
-            raise BadValueError(f"In {where}: {error}") from error
-        except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
-            reason = str(error).splitlines()[0][:120]
-            raise bad_value(where, line[:200], expected=f"a record for {profile.name!r} ({reason})") from error
-        yield row
+    form = form_of(profile.name)
+    for lines in _batches(file, name):
+        _read_masks_of(lines)
+        for line in lines:
+            where = f"line {line.number} of {name}"
+            try:
+                yield _row(profile, form, line.data, seen)
+            except BadValueError as error:
+                raise BadValueError(f"In {where}: {error}") from error
+            except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+                reason = say(error)[:120].splitlines()[0]
+                raise bad_value(where, line.text[:200], expected=f"a record for {name!r} ({reason})") from error
 
 
-def target_from_json(data: object, kind: AnswerKind) -> Target:
+def target_from_json(data: object, form: Form) -> Target:
     """Read the JSON form of a target; what is left out is empty.
 
     Args:
         data: Keys of :class:`~visenv.Target`, with the shorthands ``mask``, ``box_xyxy``, ``label``, ``group``, ``point_xy``.
-        kind: Where ``kind`` is left out.
+            Without a size, and masks to take it from, it is ``(0, 0)``.
+        form: What the profile reads.
 
     Raises:
-        BadValueError: Not that form.
+        BadValueError: Not that form, or not what the profile reads.
     """
     given = _opened(data, TARGET_KEYS, "target")
-    masks = tuple(Mask.from_json(m) for m in given.get("masks", ()))
-    ignore, overlap = (Mask.from_json(given[k]) if given.get(k) is not None else None for k in ("ignore", "overlap"))
-    sizes = [m.size_hw for m in (*masks, ignore, overlap) if m is not None]
+    if given.keys() == ABSENT and given["no_target"] is True and form is MASKS:
+        return _absent(read_size(given["size_hw"]))
     try:
-        size_hw = _size(given["size_hw"]) if "size_hw" in given else (sizes or [(1, 1)])[0]
-        target = Target(
-            kind=AnswerKind(given.get("kind", kind)), size_hw=size_hw, masks=masks, ignore=ignore, overlap=overlap,
-            boxes_xyxy=_numbers(given.get("boxes_xyxy", ()), 4), labels=_texts(given.get("labels", ())),
-            crowd=tuple(map(bool, given.get("crowd", ()))), ignore_boxes_xyxy=_numbers(given.get("ignore_boxes_xyxy", ()), 4),
-            points_xy=_numbers(given.get("points_xy", ()), 2), options=_texts(given.get("options", ())),
-            choice=given.get("choice"),
-        )  # fmt: skip
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        fields = {key: READERS[key](value) for key, value in given.items() if value is not None and key in READERS}
+        kind = AnswerKind(given["kind"]) if "kind" in given else _kind(given, form)
+    except (TypeError, ValueError, OverflowError) as error:
         raise bad_value("target", data, expected=f"the JSON form of a target ({short(str(error))})") from error
-    _check_target(target, sizes, given.get("no_target", False))
+    masks = [*fields.get("masks", ()), *(fields[key] for key in ("ignore", "overlap") if key in fields)]
+    size_hw = fields.pop("size_hw", masks[0].size_hw if masks else (0, 0))
+    if any(mask.size_hw != size_hw for mask in masks):
+        raise bad_value("masks", [list(m.size_hw) for m in masks], expected=f"masks of one size, {list(size_hw)}")
+    target = Target(kind=kind, size_hw=size_hw, **fields)
+    check_target(given, target, form)
     return target
 
 
-def answer_from_json(data: object) -> Answer | None:
+def answer_from_json(data: object, target: Target, form: Form) -> Answer | None:
     """Read the JSON form of an answer; what is left out is empty.
 
     Text stands for a choice, an integer for a count, and ``losses`` (one number an option) for the letter of the lowest.
 
+    Args:
+        data: Keys of :class:`~visenv.Answer`, with the shorthands of a target; or text, or an integer.
+        target: The truth of the same line.
+        form: What the profile reads.
+
     Raises:
-        BadValueError: Not that form.
+        BadValueError: Not that form, or not what the profile reads.
     """
     if data is None:
         return None
     if isinstance(data, str):
-        return Answer(choice=data)
-    if type(data) is int:
-        return Answer(count=data)
+        data = {"choice": data}
+    elif type(data) is int:
+        data = {"count": data}
     given = _opened(data, ANSWER_KEYS, "prediction")
-    losses = given.pop("losses", None)
+    if len(given) == 1 and given.get("no_target") is True and form is MASKS:
+        return DECLARED
+    losses = given.get("losses")
     if losses is not None:
-        if not isinstance(losses, list) or not 1 <= len(losses) <= 26 or not all(map(_is_finite, losses)) or given:
+        fine = isinstance(losses, list) and 1 <= len(losses) <= 26 and all(map(is_finite, losses))
+        if not fine or len(given) > 1:
             raise bad_value("losses", losses, expected="one finite number for each option, and nothing beside them")
-        given = {"choice": likeliest(losses)}
-    empty = {"no_target": False, "masks": [], "boxes_xyxy": [], "labels": [], "count": None, "choice": None}
-    if type(given.get("no_target", False)) is not bool:
-        raise bad_value("no_target", given["no_target"], expected="true or false")
-    return Answer.from_json({**empty, **given})
+        answer = Answer(choice=likeliest(losses))
+    else:
+        answer = Answer.from_json({**EMPTY, **given})
+    check_answer(given, answer, target, form)
+    return answer
 
 
-def _lines(file: IO[str], name: str) -> Iterator[tuple[int, str]]:
-    number = 0
-    while line := file.readline(MAX_LINE + 1):
+def _batches(file: IO[str], name: str) -> Iterator[list[_Line]]:
+    """Yield lines that have something in them, a few at a time."""
+    lines: list[_Line] = []
+    size = number = 0
+    while text := file.readline(MAX_LINE + 1):
         number += 1
-        if len(line) > MAX_LINE:
-            raise bad_value(f"line {number} of {name}", line[:80], expected=f"at most {MAX_LINE} characters")
-        if line.strip():
-            yield number, line
+        if len(text) > MAX_LINE:
+            raise bad_value(f"line {number} of {name}", text[:80], expected=f"at most {MAX_LINE} characters")
+        if text.strip():
+            lines.append(_Line(number, text, _parsed(text)))
+            size += len(text)
+        if size >= BATCH:
+            yield lines
+            lines, size = [], 0
+    yield lines
+
+
+def _parsed(text: str) -> dict[str, Any] | BadValueError:
+    """Parse one line; what is wrong with it is kept until its turn comes."""
+    try:
+        data = JSON.decode(text)
+        if isinstance(data, dict) and data.keys() == RECORD_KEYS and isinstance(data["id"], str):
+            return data
+        return bad_value("record", data, expected='{"id": text, "target": {…}, "prediction": {…} or null}')
+    except (RecursionError, ValueError) as error:
+        return bad_value("line", text[:200], expected=f"JSON ({short(str(error))})")
+
+
+def _read_masks_of(lines: Sequence[_Line]) -> None:
+    """Put masks in place of their JSON form, all at once; where one is wrong, its own line will say so."""
+    places: list[tuple[Any, Any]] = []
+    for line in lines:
+        for held in (line.data["target"], line.data["prediction"]) if isinstance(line.data, dict) else ():
+            for key, value in held.items() if isinstance(held, dict) else ():
+                if isinstance(value, dict):
+                    places.append((held, key))
+                elif key == "masks" and isinstance(value, list):
+                    places += [(value, index) for index in range(len(value))]
+    try:
+        masks = read_masks([held[key] for held, key in places])
+    except BadValueError:
+        return
+    for (held, key), mask in zip(places, masks, strict=True):
+        held[key] = mask
+
+
+def _row(profile: Profile, form: Form, data: dict[str, Any] | BadValueError, seen: set[str]) -> Row:
+    """Return the row of one line, and keep its id."""
+    if isinstance(data, BadValueError):
+        raise data
+    if data["id"] in seen:
+        raise bad_value("id", data["id"], expected="one line for each sample")
+    seen.add(data["id"])
+    target = target_from_json(data["target"], form)
+    return profile.row(target, answer_from_json(data["prediction"], target, form))
+
+
+@functools.lru_cache(maxsize=64)
+def _absent(size_hw: tuple[int, int]) -> Target:
+    """Return the target of a sample without one; the larger part of gRefCOCO's."""
+    return Target(kind=AnswerKind.MASK, size_hw=size_hw)
+
+
+def _kind(given: Mapping[str, Any], form: Form) -> AnswerKind:
+    """Return what a target is that does not say so: one of boxes only if it has no masks and may be one."""
+    boxes = AnswerKind.BOXES in form.kinds and "masks" not in given and "boxes_xyxy" in given
+    return AnswerKind.BOXES if boxes else form.kinds[0]
 
 
 def _opened(data: object, known: frozenset[str], what: str) -> dict[str, Any]:
     """Return a copy of an object with its shorthands written out; unknown keys are refused."""
     if not isinstance(data, dict):
         raise bad_value(what, data, expected="an object")
-    given = dict(data)
-    for short_key, key in SINGULAR.items():
-        if short_key in given and key in known:
-            if key in given:
-                raise bad_value(what, data, expected=f"`{short_key}` or `{key}`, not both")
-            given[key] = [given.pop(short_key)]
-    for key in sorted(set(given) - known):
-        raise bad_value(f"key of {what}", key, expected=f"one of {', '.join(sorted(known))}")
+    given: dict[str, Any] = {}
+    for written, value in data.items():
+        key = SINGULAR.get(written, written)
+        if key not in known:
+            raise bad_value(f"key of {what}", written, expected=f"one of {', '.join(sorted(known))}")
+        if key in given:
+            raise bad_value(what, data, expected=f"`{key}` once, not by two names")
+        given[key] = value if key is written or key == written else [value]
     return given
 
 
-def _check_target(target: Target, sizes: Sequence[tuple[int, int]], no_target: object) -> None:
-    objects = len(target.boxes_xyxy)
-    if any(size != target.size_hw for size in sizes):
-        raise bad_value("masks", sizes, expected=f"masks of one size, {list(target.size_hw)}")
-    if target.labels and objects and len(target.labels) != objects:
-        raise bad_value("labels", target.labels, expected=f"one for each of {objects} boxes")
-    if target.crowd and len(target.crowd) != objects:
-        raise bad_value("crowd", target.crowd, expected=f"one for each of {objects} boxes")
-    if target.choice is not None and not isinstance(target.choice, str):
-        raise bad_value("choice", target.choice, expected="a letter")
-    if no_target is not False and (no_target is not True or target.masks or objects):
-        raise bad_value("no_target", no_target, expected="true only where there are no masks and no boxes")
-    masks = target.kind is AnswerKind.MASK
-    if masks and not (target.masks or objects or no_target):
-        raise bad_value("target", {}, expected='"masks", or "no_target": true with "size_hw"')
-
-
-def _check_losses(profile: Profile, prediction: object) -> None:
-    """Losses are for the one profile that is defined by them, and it takes nothing else."""
-    has = isinstance(prediction, dict) and "losses" in prediction
-    if prediction is not None and has != (profile.name == LIKELIHOOD.name):
-        raise bad_value("prediction", prediction, expected="`losses` for `vstar/likelihood`, and for no other profile")
-
-
-def _check_sizes(target: Target, answer: Answer | None) -> None:
-    for mask in () if answer is None or not (target.masks or target.ignore) else answer.masks:
-        if mask.size_hw != target.size_hw:
-            raise bad_value("mask", mask.size_hw, expected=f"the size of the target, {list(target.size_hw)}")
-
-
-def _size(values: Any) -> tuple[int, int]:
-    height, width = values
-    if type(height) is not int or type(width) is not int or min(height, width) < 1 or height * width > MAX_PX:
-        raise ValueError("size_hw is not [height, width]")
-    return height, width
-
-
-def _numbers(values: Any, length: int) -> tuple[Any, ...]:
-    if not isinstance(values, (list, tuple)):
-        raise TypeError("not a list")
-    for value in values:
-        if not isinstance(value, list) or len(value) != length or not all(map(_is_finite, value)):
-            raise ValueError(f"{short(value, 40)} is not {length} finite numbers")
-    return tuple(tuple(map(float, value)) for value in values)
-
-
-def _texts(values: Any) -> tuple[str, ...]:
-    if not isinstance(values, (list, tuple)) or not all(isinstance(v, str) for v in values):
-        raise TypeError("not a list of texts")
+def _flags(values: object) -> tuple[bool, ...]:
+    if not isinstance(values, list) or not all(type(v) is bool for v in values):
+        raise TypeError(f"{short(values, 40)} is not a list of true and false")
     return tuple(values)
 
 
-def _is_finite(value: object) -> bool:
-    return (
-        isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300 and math.isfinite(value)
-    )
+def _masks(values: object) -> tuple[Mask, ...]:
+    if not isinstance(values, list):
+        raise TypeError(f"{short(values, 40)} is not a list of masks")
+    return tuple(read_masks(values))
+
+
+def _mask(value: object) -> Mask:
+    return read_masks([value])[0]
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{short(value, 40)} is not text")
+    return value
+
+
+READERS: Mapping[str, Callable[[Any], Any]] = {
+    "masks": _masks, "ignore": _mask, "overlap": _mask, "size_hw": read_size, "labels": read_texts, "options": read_texts,
+    "crowd": _flags, "boxes_xyxy": partial(read_numbers, length=4), "ignore_boxes_xyxy": partial(read_numbers, length=4),
+    "points_xy": partial(read_numbers, length=2), "choice": _text,
+}  # fmt: skip
+"""How each key of a target is read."""
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -241,3 +284,6 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is not a JSON number")
+
+
+JSON = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_no_repeats)

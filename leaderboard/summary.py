@@ -20,9 +20,21 @@ from .records import AgentInfo, EpisodeRecord, RunInfo, TaskInfo, plain
 from .rundir import latest
 from .statistics import clustered_mean
 
-__all__ = ["Summary", "SummaryRow", "digest_of", "slim", "summarise"]
+__all__ = ["Beside", "Summary", "SummaryRow", "digest_of", "slim", "summarise"]
 
 STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class Beside:
+    """The same answers scored by a further profile of the task. It makes no score and no place."""
+
+    source: str
+    """The code it agrees with, or that none was compared."""
+    metrics: dict[str, float | None]
+    """Its published metrics; empty unless every scored episode has a row by it."""
+    undefined: dict[str, str]
+    """Why a metric is ``None``, where the profile says it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
@@ -52,6 +64,10 @@ class SummaryRow:
     """The code it agrees with, or that none was compared."""
     metrics: dict[str, float | None]
     """The profile's published metrics."""
+    undefined: dict[str, str]
+    """Why a metric is ``None``, where the profile says it."""
+    also: dict[str, Beside]
+    """The task's further profiles by name."""
     failures: int
     """Episodes that failed for our reasons and have no score."""
     reasons: dict[str, int]
@@ -90,14 +106,14 @@ class Summary:
 
 
 def summarise(
-    info: RunInfo, records: Iterable[EpisodeRecord], profiles: Mapping[str, Profile], *, digest: str
+    info: RunInfo, records: Iterable[EpisodeRecord], profiles: Mapping[str, Sequence[Profile]], *, digest: str
 ) -> Summary:
     """Compute a run's rows, task by task, agents in the order of the run.
 
     Args:
         info: What was asked.
         records: In any order; of an episode's several records the latest that did not fail counts.
-        profiles: The profile of each task.
+        profiles: Of each task: the one that makes the score, then those beside it (:func:`visenv.task.profiles_of`).
         digest: Of the file of records, from :func:`digest_of`.
     """
     by_row: dict[tuple[str, str], list[EpisodeRecord]] = {}
@@ -126,9 +142,11 @@ def digest_of(run: Path) -> str:
     return digest.hexdigest()
 
 
-def _row(agent: AgentInfo, task: TaskInfo, records: Sequence[EpisodeRecord], profile: Profile) -> SummaryRow:
+def _row(agent: AgentInfo, task: TaskInfo, records: Sequence[EpisodeRecord], profiles: Sequence[Profile]) -> SummaryRow:
+    profile, *others = profiles
     scored = [r for r in records if not r.failed and r.row is not None]
     rows = [r.row for r in scored if r.row is not None]
+    metrics = _metrics(profile, rows)
     estimate = clustered_mean([profile.primary(row) for row in rows], [r.cluster for r in scored], bounds=(0.0, 1.0))
     return SummaryRow(
         agent=agent.name, task=task.name, task_version=task.version, split=task.split, level=task.level,
@@ -137,7 +155,8 @@ def _row(agent: AgentInfo, task: TaskInfo, records: Sequence[EpisodeRecord], pro
         ci_low=None if estimate.low is None else max(0.0, estimate.low),
         ci_high=None if estimate.high is None else min(1.0, estimate.high),
         num_clusters=estimate.num_clusters, profile=profile.name, profile_source=profile.source,
-        metrics=_metrics(profile, rows), failures=sum(r.failed for r in records),
+        metrics=metrics, undefined=_undefined(profile, metrics), also={p.name: _beside(p, scored) for p in others},
+        failures=sum(r.failed for r in records),
         reasons=dict(sorted(Counter(r.reason for r in records).items())),
         turns=_mean([r.costs.turns for r in scored]), tool_calls=_mean([r.costs.tool_calls for r in scored]),
         invalid_calls=_mean([r.costs.invalid_calls for r in scored]),
@@ -153,6 +172,18 @@ def _metrics(profile: Profile, rows: Sequence[Mapping[str, Any]]) -> dict[str, f
         return {}
     found = plain(dict(profile.aggregate(rows)))
     return {name: value if value is not None and math.isfinite(value) else None for name, value in found.items()}
+
+
+def _undefined(profile: Profile, metrics: Mapping[str, float | None]) -> dict[str, str]:
+    return {
+        name: profile.undefined[name] for name, value in metrics.items() if value is None and name in profile.undefined
+    }
+
+
+def _beside(profile: Profile, records: Sequence[EpisodeRecord]) -> Beside:
+    rows = [r.also[profile.name] for r in records if profile.name in r.also]
+    metrics = _metrics(profile, rows) if len(rows) == len(records) else {}  # of some records alone it would mislead
+    return Beside(source=profile.source, metrics=metrics, undefined=_undefined(profile, metrics))
 
 
 def _measured(records: Sequence[EpisodeRecord]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Literal
 
 from rich import box
@@ -12,12 +12,16 @@ from rich.table import Table
 from rich.text import Text
 
 from .summary import Summary, SummaryRow
+from .units import unit_of
 
 __all__ = ["print_table", "ranked"]
 
 HEADINGS = (
     "", "agent", "score", "95 % interval", "scored by", "metrics", "n", "turns", "visual tokens", "failed", "ended",
 )  # fmt: skip
+BESIDE = ("profile", "agent", "gives")
+SHOWN = 3
+"""Metrics of a profile that are shown; summary.json and the report have all."""
 WIDE = 118
 """Columns of a terminal from which the metrics are shown too."""
 NUMERIC = {"", "score", "n", "turns", "visual tokens", "tokens", "failed", "tasks", "mean of the tasks' scores"}
@@ -32,8 +36,18 @@ def print_table(summary: Summary, file: IO[str] | None = None) -> None:
     """
     console = Console(file=file, highlight=False)
     for title, rows in _blocks(summary):
-        cells = [_cells(place, row) for place, row in ranked(rows)]
-        _print(console, title, HEADINGS, cells, privileged=[row.privileged for _, row in ranked(rows)])
+        order = ranked(rows)
+        cells = [_cells(place, row) for place, row in order]
+        _print(console, title, HEADINGS, cells, privileged=[row.privileged for _, row in order])
+        beside = _beside([row for _, row in order])
+        if beside:
+            what = f"{title}: the same answers by other profiles"
+            _print(console, what, BESIDE, [c for c, _ in beside], privileged=[knows for _, knows in beside])
+        reasons = _undefined([row for _, row in order])
+        for line in reasons:
+            console.print(Text(line), soft_wrap=not console.is_terminal)
+        if reasons:
+            console.print()
     overall = _overall(summary)
     if overall:
         headings = ("", "agent", "mean of the tasks' scores", "tasks", "failed")
@@ -72,12 +86,56 @@ def _blocks(summary: Summary) -> list[tuple[str, list[SummaryRow]]]:
 
 def _cells(place: str, row: SummaryRow) -> tuple[str, ...]:
     interval = "" if row.ci_low is None else f"{row.ci_low:.3f} to {row.ci_high:.3f}"
-    metrics = [f"{k} {v:.3f}" for k, v in row.metrics.items() if v is not None]
     ended = [f"{reason} {number}" for reason, number in sorted(row.reasons.items(), key=lambda kv: -kv[1])]
     return (
-        place, row.agent, _number(row.primary, 3), interval, row.profile, ", ".join(metrics[:3]),
+        place, row.agent, _number(row.primary, 3), interval, row.profile, _metrics(row.profile, row.metrics),
         f"{row.n}/{row.of}", _number(row.turns, 1), _number(row.visual_tokens, 0), str(row.failures), ", ".join(ended),
     )  # fmt: skip
+
+
+def _metrics(profile: str, metrics: Mapping[str, float | None]) -> str:
+    """Return the first metrics that are defined, percent marked as such."""
+    defined = [(name, value) for name, value in metrics.items() if value is not None][:SHOWN]
+    return ", ".join(
+        f"{name} {value:.1f} %" if unit_of(name, [profile], []) == "%" else f"{name} {value:.3f}"
+        for name, value in defined
+    )
+
+
+def _beside(rows: Sequence[SummaryRow]) -> list[tuple[tuple[str, ...], bool]]:
+    """Return the lines of the further profiles, profile by profile, each with whether its agent knew the truth."""
+    names = dict.fromkeys(name for row in rows for name in row.also)
+    return [
+        (
+            (name, f"{row.agent} *" if row.privileged else row.agent, _metrics(name, row.also[name].metrics) or "-"),
+            row.privileged,
+        )
+        for name in names
+        for row in rows
+        if name in row.also
+    ]
+
+
+def _undefined(rows: Sequence[SummaryRow]) -> list[str]:
+    """Say why metrics are missing, in one line for each profile and reason."""
+    found: dict[tuple[str, str], tuple[dict[str, None], dict[str, None]]] = {}
+    for row in rows:
+        beside = [(name, one.undefined) for name, one in row.also.items()]
+        for profile, reasons in ((row.profile, row.undefined), *beside):
+            for metric, reason in reasons.items():
+                metrics, agents = found.setdefault((profile, reason), ({}, {}))
+                metrics[metric] = agents[row.agent] = None
+    return [
+        f"{profile}: no {_some(list(metrics))}"
+        + ("" if len(agents) == len(rows) else f" of {_some(list(agents))}")
+        + f": {reason}."
+        for (profile, reason), (metrics, agents) in found.items()
+    ]
+
+
+def _some(names: Sequence[str], limit: int = 4) -> str:
+    rest = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _overall(summary: Summary) -> list[tuple[tuple[str, ...], bool]]:

@@ -1,17 +1,15 @@
-"""Annotation files in JSON, read strictly, and COCO's form of them, kept compactly.
+"""Annotation files of COCO's form, read strictly and kept compactly.
 
 A file is read once. A damaged record does not spoil the others: it is kept as :class:`Damaged`, and whoever uses it is told.
 """
 
 from __future__ import annotations
 
-import gc
 import json
 import math
 import re
 from array import array
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,23 +17,24 @@ from typing import Any, NamedTuple
 from pycocotools import mask as coco
 
 from visenv.answers import Box
-from visenv.errors import bad_value
+from visenv.errors import BadValueError, bad_value, short
 from visenv.images import Image
 from visenv.masks import Mask
 
 from . import rasters
+from .reading import Hook, Unread, read_json
 
 __all__ = [
     "Annotation",
     "CocoFile",
     "Damaged",
     "Picture",
+    "box_around",
     "box_of",
     "check_size",
-    "collection_paused",
+    "coco_of",
     "integer",
     "labels_of",
-    "load_json",
     "mask_of",
     "read_coco",
 ]
@@ -44,11 +43,12 @@ LIMIT_BYTES = 4 * 2**30
 """Larger files are refused; COCO's own largest has half a gigabyte."""
 MAX_PX = 2**28
 """Largest picture, in pixels."""
+MAX_INTEGER = 2**63
+"""Ids and sizes are smaller."""
 SLACK_PX = 1.0
 """How far coordinates may lie outside their picture (rounding); they are clipped."""
-POLYGONS = re.compile(r'("segmentation"\s*:\s*)(\[[-+0-9.eE,\[\]\s]*\])')
+POLYGONS = re.compile(r'"segmentation"\s*:\s*(\[[-+0-9.eE,\[\]\s]*\])')
 """Lists of numbers after the key ``segmentation``: nine tenths of a file, of which most are never asked for."""
-Hook = Callable[[dict[str, Any]], Any]
 
 
 class Picture(NamedTuple):
@@ -72,6 +72,8 @@ class Damaged(NamedTuple):
     """A record that cannot be used."""
 
     why: str
+    pairs: tuple[tuple[int, int], ...] = ()
+    """Image and category that it is about, two where two records have one id; none where that cannot be read."""
 
 
 @dataclass(slots=True)
@@ -94,41 +96,6 @@ class CocoFile:
         return found
 
 
-def load_json(
-    path: Path,
-    *,
-    hook: Hook | None = None,
-    encodings: Sequence[str] = ("utf-8-sig",),
-    unread: re.Pattern[str] | None = None,
-) -> Any:
-    """Read a JSON file; ``NaN`` and infinities are refused.
-
-    Args:
-        path: The file.
-        hook: Replaces every JSON object as soon as it is read, so that a large file never lies in memory as it is.
-        encodings: Tried in turn; a file that can be decoded but not parsed goes on to the next one, too.
-        unread: What follows a match of its first group and is its second group becomes text instead of being read; it must
-            not hold quotes or backslashes.
-
-    Raises:
-        BadValueError: It is no JSON, or larger than ``LIMIT_BYTES``.
-    """
-    if path.stat().st_size > LIMIT_BYTES:
-        raise bad_value("file", path.name, expected=f"at most {LIMIT_BYTES} bytes")
-    raw = path.read_bytes()
-    problem: Exception | None = None
-    for encoding in encodings:
-        try:
-            text = raw.decode(encoding)
-            text = text if unread is None else unread.sub(r'\1"\2"', text)
-            with collection_paused():
-                return json.loads(text, object_hook=hook, parse_constant=_no_constant, strict=unread is None)
-        except (ValueError, RecursionError) as error:
-            problem = problem or error
-    what = f"JSON in {' or '.join(e.removesuffix('-sig') for e in encodings)} ({problem})"
-    raise bad_value("file", path.name, expected=what, remedy=f"It is {path}.") from problem
-
-
 def read_coco(path: Path, *, wanted: Collection[int] | None = None) -> CocoFile:
     """Read a file of COCO's form: images, annotations, categories.
 
@@ -139,33 +106,31 @@ def read_coco(path: Path, *, wanted: Collection[int] | None = None) -> CocoFile:
     Raises:
         BadValueError: Not that form.
     """
-    held = load_json(path, hook=_hook(wanted), unread=POLYGONS)
+    held = read_json(path, hook=_hook(wanted), unread=POLYGONS, limit_bytes=LIMIT_BYTES)
     if not isinstance(held, dict) or not all(isinstance(held.get(k), list) for k in ("images", "annotations")):
         raise bad_value("file", path.name, expected="COCO's form: an object with the lists `images` and `annotations`")
-    found = CocoFile()
-    for record in held["images"]:
-        if not isinstance(record, _Numbered) or not isinstance(record.content, Picture):
-            why = record.content.why if isinstance(record, _Numbered) and isinstance(record.content, Damaged) else ""
-            raise bad_value("images", record, expected=f"id, file_name, height and width of each; in {path.name} {why}")
-        if record.number in found.pictures:
-            raise bad_value("image id", record.number, expected=f"each once in {path.name}")
-        found.pictures[record.number] = record.content
-    for record in held["annotations"]:
-        if record is _UNWANTED:
-            continue
-        if not isinstance(record, _Numbered) or isinstance(record.content, Picture):
-            raise bad_value("annotations", record, expected=f"an integer id and segmentation of each, in {path.name}")
-        twice = record.number in found.annotations
-        found.annotations[record.number] = Damaged("two have this id") if twice else record.content
-    for record in held.get("categories") or ():
-        if not isinstance(record, dict) or type(record.get("id")) is not int or not isinstance(record.get("name"), str):
-            raise bad_value("categories", record, expected=f"id and name of each, in {path.name}")
-        found.categories[record["id"]] = record["name"]
-    return found
+    categories = [] if held.get("categories") is None else held["categories"]
+    if not isinstance(categories, list):
+        raise bad_value("categories", categories, expected=f"a list, in {path.name}")
+    return _collect(held["images"], held["annotations"], categories, path.name)
+
+
+def coco_of(
+    images: Iterable[dict[str, Any]], annotations: Iterable[dict[str, Any]], categories: Iterable[Any], where: str
+) -> CocoFile:
+    """Collect records of COCO's form that another kind of file held.
+
+    Raises:
+        BadValueError: Not that form.
+    """
+    compact = _hook(None)
+    return _collect(map(compact, images), map(compact, annotations), categories, where)
 
 
 def mask_of(annotation: Annotation, size_hw: tuple[int, int]) -> tuple[Mask, Mask | None]:
     """Return an annotation's pixels, and those that several of its parts cover (``None`` where none are).
+
+    A part of one or two points beside others has no pixel, with pycocotools as with detectron2, and is left out.
 
     Raises:
         BadValueError: It does not fit the picture.
@@ -202,6 +167,25 @@ def box_of(annotation: Annotation, size_hw: tuple[int, int]) -> Box:
     return x1, y1, float(x2), float(y2)
 
 
+def box_around(annotation: Annotation, size_hw: tuple[int, int]) -> Box:
+    """Return an annotation's box, or that of its pixels where it cannot be used: for what does not hang on boxes.
+
+    Raises:
+        BadValueError: It has no pixel either.
+    """
+    try:
+        return box_of(annotation, size_hw)
+    except BadValueError as error:
+        try:
+            mask, _ = mask_of(annotation, size_hw)
+        except BadValueError:
+            raise error from None
+        if not mask.area_px:
+            raise
+    x1, y1, x2, y2 = mask.box_xyxy
+    return float(x1), float(y1), float(x2), float(y2)
+
+
 def check_size(image: Image, listed: Picture) -> None:
     """Refuse a picture of another size than its annotations were made for.
 
@@ -214,7 +198,7 @@ def check_size(image: Image, listed: Picture) -> None:
             "picture",
             f"{listed.name}, {wide} x {high}",
             expected=f"{listed.size_hw[1]} x {listed.size_hw[0]} px, as its annotations say",
-            remedy="A picture that was scaled, or turned by an EXIF tag, does not fit them: take the original.",
+            remedy="A picture that was scaled or turned does not fit them: take the original.",
         )
 
 
@@ -231,8 +215,8 @@ def integer(record: dict[str, Any], key: str) -> int:
         ValueError: It is not there, or is something else.
     """
     value = record.get(key)
-    if type(value) is not int:
-        raise ValueError(f"`{key}` is {value!r:.40}, not an integer")
+    if type(value) is not int or abs(value) >= MAX_INTEGER:
+        raise ValueError(f"`{key}` is {short(value, 40)}, not an integer of 64 bits")
     return value
 
 
@@ -256,10 +240,60 @@ def _hook(wanted: Collection[int] | None) -> Hook:
             return _UNWANTED
         try:
             return _Numbered(number, _annotation(record) if shaped else _picture(record))
-        except (TypeError, ValueError, OverflowError) as error:
-            return _Numbered(number, Damaged(str(error)[:200]))
+        except (TypeError, ValueError, OverflowError, LookupError) as error:
+            why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            return _Numbered(number, Damaged(why[:200], _pair_of(record)))
 
     return compact
+
+
+def _pair_of(record: dict[str, Any]) -> tuple[tuple[int, int], ...]:
+    try:
+        return ((integer(record, "image_id"), integer(record, "category_id")),)
+    except ValueError:
+        return ()
+
+
+def _collect(images: Iterable[Any], annotations: Iterable[Any], categories: Iterable[Any], where: str) -> CocoFile:
+    """Sort compact records by their ids."""
+    found = CocoFile()
+    for record in images:
+        if not isinstance(record, _Numbered) or not isinstance(record.content, Picture):
+            raise bad_value("images", _said(record), expected=f"id, file_name, height and width of each, in {where}")
+        if record.number in found.pictures:
+            raise bad_value("image id", record.number, expected=f"each once in {where}")
+        found.pictures[record.number] = record.content
+    for record in annotations:
+        if record is _UNWANTED:
+            continue
+        if not isinstance(record, _Numbered) or isinstance(record.content, Picture):
+            raise bad_value(
+                "annotations", _said(record), expected=f"an integer id and segmentation of each, in {where}"
+            )
+        before = found.annotations.get(record.number)
+        found.annotations[record.number] = record.content if before is None else _twice(before, record.content)
+    for record in categories:
+        if not isinstance(record, dict) or type(record.get("id")) is not int or not isinstance(record.get("name"), str):
+            raise bad_value("categories", _said(record), expected=f"id and name of each, in {where}")
+        if record["id"] in found.categories:
+            raise bad_value("category id", record["id"], expected=f"each once in {where}")
+        found.categories[record["id"]] = record["name"]
+    return found
+
+
+def _twice(one: Annotation | Damaged, other: Annotation | Damaged) -> Damaged:
+    """Return what stands for two annotations of one id: it spoils what either is about."""
+    pairs = [a.pairs if isinstance(a, Damaged) else ((a.image_id, a.category_id),) for a in (one, other)]
+    return Damaged("two have this id", tuple({*pairs[0], *pairs[1]}) if all(pairs) else ())
+
+
+def _said(record: Any) -> Any:
+    """Return what a record was in the file, for a message."""
+    if not isinstance(record, _Numbered):
+        return record
+    content = record.content
+    said = content.why if isinstance(content, Damaged) else f"one of the {type(content).__name__.lower()}s"
+    return f"id {short(record.number, 20)}: {said}"
 
 
 def _picture(record: dict[str, Any]) -> Picture:
@@ -270,7 +304,7 @@ def _picture(record: dict[str, Any]) -> Picture:
 
 
 def _annotation(record: dict[str, Any]) -> Annotation:
-    crowd = record.get("iscrowd", 0)
+    crowd = 0 if record.get("iscrowd") is None else record["iscrowd"]
     if crowd not in (0, 1):
         raise ValueError(f"`iscrowd` is {crowd!r:.40}, not 0 or 1")
     box = None
@@ -279,24 +313,26 @@ def _annotation(record: dict[str, Any]) -> Annotation:
         if len(box) != 4 or not math.isfinite(sum(box)) or min(box[2:]) < 0:
             raise ValueError("`bbox` is not x, y, width, height")
     category = integer(record, "category_id")
-    return Annotation(integer(record, "image_id"), category, box, _shape(record.get("segmentation", [])), bool(crowd))
+    shape = [] if record.get("segmentation") is None else record["segmentation"]
+    return Annotation(integer(record, "image_id"), category, box, _shape(shape), bool(crowd))
 
 
 def _shape(held: Any) -> str | list[Any] | Mask:
     if isinstance(held, dict):
         return _decoded(held)
-    if not isinstance(held, (str, list)):
+    if not isinstance(held, (Unread, list)):
         raise ValueError("`segmentation` is neither a list of polygons nor a run-length code")
-    return held
+    return held if isinstance(held, list) else str(held)
 
 
 def _polygons(held: list[Any]) -> list[list[float]]:
     """Return the polygons of a shape.
 
     Raises:
-        ValueError: There is none, or one is not made of three points or more.
+        ValueError: There is none of three points or more, or one has half a point.
     """
-    polygons = [array("d", polygon).tolist() for polygon in held]
+    parts = [array("d", polygon).tolist() for polygon in held]
+    polygons = [points for points in parts if len(points) not in (2, 4)] or parts
     for points in polygons:
         if len(points) < 6 or len(points) % 2:
             raise ValueError(f"a polygon of {len(points)} numbers, not of three points or more")
@@ -325,19 +361,3 @@ def _check_inside(what: str, xs: Sequence[float], ys: Sequence[float], size_hw: 
     if min(xs) < -SLACK_PX or min(ys) < -SLACK_PX or max(xs) > width + SLACK_PX or max(ys) > height + SLACK_PX:
         spans = f"x {min(xs):g} to {max(xs):g}, y {min(ys):g} to {max(ys):g}"
         raise bad_value(what, spans, expected=f"to lie inside the picture of {width} x {height} px")
-
-
-@contextmanager
-def collection_paused() -> Iterator[None]:
-    """Keep the collector of garbage from walking over millions of objects again and again while they are being made."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")

@@ -6,6 +6,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from string import ascii_uppercase
 from typing import Any, ClassVar
 
@@ -15,8 +16,10 @@ from visenv.images import Image
 from visenv.task import Sample
 
 from .benchmark import Benchmark
+from .mirrors import Mirror, find_mirror
+from .unusable import Unusable, each_usable
 
-__all__ = ["LETTERS", "ChoiceBenchmark", "Question", "letter_of", "lettered"]
+__all__ = ["LETTERS", "ChoiceBenchmark", "Question", "Unusable", "each_usable", "letter_of", "lettered"]
 
 LETTERS = ascii_uppercase
 MAX_PICTURES = 64
@@ -44,7 +47,7 @@ class Question:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
-class ChoiceBenchmark(Benchmark[Question]):
+class ChoiceBenchmark(Benchmark[Question | Unusable]):
     """A benchmark of questions over pictures with lettered options.
 
     Targets carry the letter, the option texts, and in ``labels`` the one group that per-task averages go by.
@@ -52,6 +55,42 @@ class ChoiceBenchmark(Benchmark[Question]):
 
     kind: ClassVar[AnswerKind] = AnswerKind.CHOICE
     max_turns: ClassVar[int] = 8
+    takes_turned: ClassVar[bool] = True
+    hub_id: ClassVar[str] = ""
+    """Its id on the Hugging Face hub, where its authors publish it there."""
+    hub_files: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """By split: the files of that repository which are read; ``*`` stands for any text."""
+
+    def __init__(self, root: str | Path | None = None, *, mirror: str | None = None) -> None:
+        """Look for the data under ``root``, or where :func:`visenv.tasks.benchmark.data_root` says.
+
+        Args:
+            root: The data root.
+            mirror: The benchmark's id on the hub, to fetch it from there, or the folder of a copy.
+
+        Raises:
+            BadValueError: The mirror is another one.
+        """
+        super().__init__(root)
+        self._mirror: Mirror | None = None
+        self._copy = mirror
+        if mirror is not None:
+            self._mirror = find_mirror(self.name, mirror, known={self.hub_id: None}, of=self.name, published=self.published, root=root, folder=self.folder)  # fmt: skip
+
+    @property
+    def root(self) -> Path:
+        """The benchmark's own folder, or that of its copy."""
+        if self._mirror is None:
+            return super().root
+        return self._mirror.folder or self.fetched(self.splits[0])
+
+    def fetched(self, split: str) -> Path:
+        """Return the folder with the files of a split, fetched from the hub first if that is where they are.
+
+        Raises:
+            MissingDataError: They can neither be fetched nor found in the hub's cache, or no data root is known.
+        """
+        return self.root if self._mirror is None else self._mirror.fetch(*self.hub_files[split])
 
     @abstractmethod
     def images(self, entry: Question) -> tuple[Image, ...]:
@@ -62,8 +101,10 @@ class ChoiceBenchmark(Benchmark[Question]):
             BadValueError: One cannot be read.
         """
 
-    def make(self, split: str, index: int, entry: Question) -> Sample:
+    def make(self, split: str, index: int, entry: Question | Unusable) -> Sample:
         """Make the sample of a question."""
+        if isinstance(entry, Unusable):
+            entry.fail()
         images = self.images(entry)
         if not 1 <= len(images) <= MAX_PICTURES:
             raise bad_value(f"number of pictures of {entry.name}", len(images), expected=f"1 to {MAX_PICTURES}")
@@ -75,6 +116,12 @@ class ChoiceBenchmark(Benchmark[Question]):
             instruction=entry.instruction, images=images, target=target, cluster=entry.cluster or images[0].hash[:16],
             meta={"question": entry.name, "group": entry.group, **entry.meta},
         )  # fmt: skip
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "mirror": self._copy}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["_given"], mirror=state["mirror"])  # type: ignore[misc]
 
 
 def letter_of(answer: object, num_options: int, where: str) -> str:

@@ -11,11 +11,14 @@ from visenv.answers import AnswerKind, Box, Target
 from visenv.errors import bad_value, missing_data
 from visenv.task import Profile, Sample
 
-from .benchmark import Benchmark, Finding, inside
+from .benchmark import Benchmark, Finding, inside, plain_name
+from .orientation import orientation_of, upright_boxes
 from .profiles import PROFILES
+from .profiles.dense200_rexomni import normalised
 from .reading import field_of, number_of, read_json_lines, text_of, texts_of
+from .unusable import Unusable, each_usable
 
-__all__ = ["Dense200", "box_findings"]
+__all__ = ["Dense200", "box_findings", "request", "turned_findings"]
 
 ANNOTATIONS = tuple(
     f"{folder}/{name}"
@@ -38,21 +41,25 @@ class _Entry:
     """Parallel to ``labels``, in the order of the annotation: it decides ties of the metric."""
     without_boxes: tuple[str, ...]
     """Categories annotated with an empty list."""
+    unlisted: tuple[str, ...]
+    """Categories annotated, but not among the record's ``categories``; they are asked for all the same."""
 
 
-class Dense200(Benchmark[_Entry]):
+class Dense200(Benchmark[_Entry | Unusable]):
     """Put a box around each of many objects, and say of which category it is.
 
     ## Description
     200 pictures with 91 boxes each on average, of one or more of 109 categories. One sample asks for all annotated categories of
-    a picture. Read from ``Dense200/_annotations/box_eval/Dense200.jsonl`` (or ``annotations/…``) and the pictures of
+    a picture, under the names that the annotation of the boxes has, and for others that the record lists. Read from ``Dense200/_annotations/box_eval/Dense200.jsonl`` (or ``annotations/…``) and the pictures of
     ``dense200.tar.gz``, unpacked beside it.
 
     ## Action Space
-    Tool calls, ended by ``submit`` (the objects found, each under the name of its category) or ``submit_none``.
+    Calls of the toolset's tools; the answer is the objects found, each with a box and the name of its category, or that there is
+    none.
 
     ## Observation Space
-    A request that lists the categories, and the picture.
+    A request that lists the categories, and the picture, upright; the boxes, which are those of the stored picture, are turned with
+    it where its EXIF tag turns it.
 
     ## Starting State
     The whole picture is visible; there are no objects.
@@ -61,18 +68,19 @@ class Dense200(Benchmark[_Entry]):
     Primary score: F1, averaged over the IoU thresholds 0.5, 0.55, … 0.95.
 
     ## Episode End
-    When an answer is submitted, or at the turn limit.
+    Terminated when an answer is submitted (``submitted``) or with the fifth invalid call (``agent_error``); truncated at the turn
+    limit (``turn_limit``).
 
     ## Information
-    ``sample_id``, ``reason``, ``error``, ``failed``, ``terms``; at the end ``score``.
+    ``sample_id``, ``reason``, ``error``, ``failed``, ``terms``; at the end ``score``. A sample's ``meta``, never shown to an agent:
+    ``categories``, those asked for. Each picture is its own cluster.
 
     ## Arguments
-    ``split``: test. There is one level.
+    ``split``: test. There is one level. A record that cannot be used keeps its place, and its sample says what is wrong.
 
     ## Metrics
     ``dense200/rexomni``: F1 at IoU 0.5 and 0.95 and its mean over ten thresholds. A box under a name that the picture's
-    annotation does not have counts as wrong; boxes without any names count under the first category. Beside it
-    ``dense200/visharness``.
+    annotation does not have counts as wrong, and so does one without a name. Beside it ``dense200/visharness``.
 
     ## References
     Jiang et al., "Detect Anything via Next Point Prediction" (Rex-Omni), 2025.
@@ -93,44 +101,59 @@ class Dense200(Benchmark[_Entry]):
     published: ClassVar[str] = "https://huggingface.co/datasets/Mountchicken/Rex-Omni-EvalData"
     licence: ClassVar[str] = "IDEA License 1.0: non-commercial research"
     sizes: ClassVar[Mapping[str, int]] = {"test": 200}
+    takes_turned: ClassVar[bool] = True
 
-    def read(self, split: str) -> Sequence[_Entry]:
+    def read(self, split: str) -> Sequence[_Entry | Unusable]:
         """Read the file of annotations."""
         path = next((self.root / name for name in ANNOTATIONS if (self.root / name).is_file()), None)
         if path is None:
             raise missing_data(
                 self.name, "the annotations are missing", looked=str(self.root / ANNOTATIONS[0]), published=self.published
             )  # fmt: skip
-        return [_entry(row, where, self.root) for where, row in read_json_lines(path)]
+        return each_usable(_entry, read_json_lines(path))
 
-    def make(self, split: str, index: int, entry: _Entry) -> Sample:
+    def make(self, split: str, index: int, entry: _Entry | Unusable) -> Sample:
         """Make the sample of a picture."""
+        if isinstance(entry, Unusable):
+            entry.fail()
         path = self._path(entry.image)
         image = self.picture(path)
-        target = Target(kind=self.kind, size_hw=image.size_wh[::-1], boxes_xyxy=entry.boxes_xyxy, labels=entry.labels)
+        boxes = upright_boxes(entry.boxes_xyxy, orientation_of(path), image.size_wh)
+        target = Target(kind=self.kind, size_hw=image.size_wh[::-1], boxes_xyxy=boxes, labels=entry.labels)
         return Sample(
             id=self.sample_id(split, index), task=self.name, split=split, level=1, index=index, images=(image,),
             instruction=request(entry.categories), target=target, cluster=entry.image, files=(path,),
             meta={"categories": entry.categories},
         )  # fmt: skip
 
-    def audit_entry(self, split: str, index: int, entry: _Entry) -> Iterator[Finding]:
-        """Find, beside what keeps the sample from being made, odd boxes and categories without any."""
+    def audit_entry(self, split: str, index: int, entry: _Entry | Unusable) -> Iterator[Finding]:
+        """Find, beside what keeps the sample from being made, odd boxes, a turned picture and categories that are odd."""
         found = list(super().audit_entry(split, index, entry))
         yield from found
-        if not found:
-            sample = self.make(split, index, entry)
-            yield from box_findings(sample)
-            if entry.without_boxes:
-                what = f"annotated without boxes: {', '.join(entry.without_boxes)}; the authors' code would know these names"
-                yield Finding(split=split, where=sample.id, kind="form", what=what)
+        if found or isinstance(entry, Unusable):
+            return
+        sample = self.make(split, index, entry)
+        yield from box_findings(sample)
+        yield from turned_findings(sample, self._path(entry.image))
+        if entry.without_boxes:
+            what = (
+                f"annotated without boxes: {', '.join(entry.without_boxes)}; the authors' code would know these names"
+            )
+            yield Finding(split=split, where=sample.id, kind="form", what=what)
+        if entry.unlisted:
+            what = f"annotated, but not among `categories`: {', '.join(entry.unlisted)}; asked for all the same"
+            yield Finding(split=split, where=sample.id, kind="form", what=what)
 
     def _path(self, image: str) -> Path:
-        for start in PICTURES:
-            path = inside(self.root / start, image)
-            if path.is_file():
-                return path
-        return self.need(image)
+        """Return the file of a picture, whichever of the documented folders its name starts from."""
+        head, _, rest = image.partition("/")
+        own = (head, rest) if rest and head in PICTURES else (".", image)  # such a folder may be a link
+        for start, name in (own, *((start, image) for start in PICTURES)):
+            if (self.root / start / name).is_file():
+                return inside(self.root / start, name)
+        raise missing_data(
+            self.name, f"picture {image!r} is missing", looked=str(self.root / image), published=self.published
+        )
 
 
 def request(categories: Sequence[str]) -> str:
@@ -153,9 +176,18 @@ def box_findings(sample: Sample) -> Iterator[Finding]:
             yield Finding(split=sample.split, where=sample.id, kind=kind, what=f"{len(numbers)} boxes {what}: {shown}")
 
 
-def _entry(row: Mapping[str, Any], where: str, root: Path) -> _Entry:
+def turned_findings(sample: Sample, path: Path) -> Iterator[Finding]:
+    """Find a picture that its EXIF tag turns, where the annotation is that of the picture as it is stored."""
+    tag = orientation_of(path)
+    if tag != 1:
+        what = f"{path.name} has EXIF orientation {tag}: it is shown upright, and its annotation is turned with it"
+        yield Finding(split=sample.split, where=sample.id, kind="form", what=what)
+
+
+def _entry(at: tuple[str, Mapping[str, Any]]) -> _Entry:
+    where, row = at
     image = text_of(field_of(row, "image_path", where), f"image_path of {where}")
-    inside(root, image)
+    plain_name(image)
     truth = field_of(row, "gt", where)
     if not isinstance(truth, dict):
         raise bad_value(f"gt of {where}", truth, expected="boxes by category")
@@ -167,11 +199,28 @@ def _entry(row: Mapping[str, Any], where: str, root: Path) -> _Entry:
             raise bad_value(f"{category} of {where}", given, expected=f"a list of boxes, at most {MAX_BOXES} in all")
         boxes += [_box(box, f"{category} of {where}") for box in given]
         labels += [category] * len(given)
-    asked = texts_of(row.get("categories") or list(truth), f"categories of {where}")
-    if not asked or set(truth) - set(asked):
-        raise bad_value(f"categories of {where}", asked, expected="every category of gt")
+    listed = texts_of(row.get("categories") or list(truth), f"categories of {where}")
+    asked, unlisted = _asked(listed, list(truth))
+    if not asked:
+        raise bad_value(f"categories of {where}", asked, expected="at least one category, in `categories` or `gt`")
     without = tuple(category for category, given in truth.items() if not given)
-    return _Entry(image, asked, tuple(labels), tuple(boxes), without)
+    return _Entry(image, asked, tuple(labels), tuple(boxes), without, unlisted)
+
+
+def _asked(listed: Sequence[str], annotated: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the categories to ask for, each as the annotation spells it, and which of them are not listed.
+
+    Spellings are one where the authors' scorer takes them for one.
+    """
+    left = [name for name in annotated if name not in listed]
+    asked = []
+    for name in dict.fromkeys(listed):
+        key = normalised(name)
+        twin = None if name in annotated else next((n for n in left if key and normalised(n) == key), None)
+        if twin is not None:
+            left.remove(twin)
+        asked.append(twin or name)
+    return (*asked, *left), tuple(left)
 
 
 def _box(values: object, where: str) -> Box:

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image as PilImage
-from PIL import ImageOps
+from visenv.errors import bad_value, missing_extra
+from visenv.images import Image, decode_image
 
-from visenv.errors import BadValueError, bad_value, missing_extra
-from visenv.images import Image
+__all__ = [
+    "MAX_PICTURE_BYTES",
+    "MAX_SIDE_PX",
+    "ParquetPictures",
+    "Place",
+    "decode_base64",
+    "decode_picture",
+    "picture_bytes",
+    "read_rows",
+]
 
-__all__ = ["ParquetPictures", "Place", "decode_base64", "decode_picture", "picture_bytes", "read_picture", "read_rows"]
-
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-"""Formats whose decoders Pillow has built in; none of them starts another program."""
 MAX_PICTURE_BYTES = 128 * 2**20
 MAX_SIDE_PX = 8192
 """Largest side of a picture, which is also that of the observation space."""
@@ -29,6 +33,8 @@ MAX_TEXT_BYTES = 2**30
 """What the text columns of one row group may hold."""
 MAX_GROUP_BYTES = 8 * 2**30
 """What the picture columns of one row group may hold: HR-Bench at 8K has 4.6 GB in a file."""
+KEPT_BYTES = 256 * 2**20
+"""How much of the row groups that were read is kept, for each benchmark; reading one takes some five times its size for a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,36 +57,12 @@ class Place:
 
 
 def decode_picture(data: bytes, where: str) -> Image:
-    """Decode a picture's bytes, EXIF orientation applied.
+    """Decode a picture's bytes within the limits for data sets, EXIF orientation applied.
 
     Raises:
         BadValueError: They are no picture, more than ``MAX_PICTURE_BYTES``, or have a side above ``MAX_SIDE_PX``.
     """
-    if len(data) > MAX_PICTURE_BYTES:
-        raise bad_value("picture", f"{len(data)} bytes", expected=f"at most {MAX_PICTURE_BYTES} bytes in {where}")
-    try:
-        with PilImage.open(io.BytesIO(data), formats=FORMATS) as file:
-            if max(file.size) > MAX_SIDE_PX:  # known before a pixel is decoded
-                raise bad_value("picture", file.size, expected=f"sides of at most {MAX_SIDE_PX} px in {where}")
-            upright = ImageOps.exif_transpose(file)
-            return Image(np.array((upright or file).convert("RGB")))
-    except BadValueError:
-        raise
-    except Exception as error:  # the boundary to decoders, which raise nearly anything on damaged bytes
-        raise bad_value("picture", data[:16], expected=f"a readable picture in {where} ({error})") from error
-
-
-def read_picture(path: Path) -> Image:
-    """Read a picture file, EXIF orientation applied, whatever its name ends in.
-
-    A data set's files are not trusted: Pillow by itself would hand a PostScript file named ``.jpg`` to another program.
-
-    Raises:
-        BadValueError: It is no picture in one of ``FORMATS``, or too large.
-    """
-    if path.stat().st_size > MAX_PICTURE_BYTES:
-        raise bad_value("picture", path.name, expected=f"at most {MAX_PICTURE_BYTES} bytes")
-    return decode_picture(path.read_bytes(), path.name)
+    return decode_image(data, where=where, max_bytes=MAX_PICTURE_BYTES, max_side_px=MAX_SIDE_PX)
 
 
 def decode_base64(text: str | bytes, where: str) -> bytes:
@@ -129,13 +111,22 @@ def read_rows(files: Sequence[Path], columns: Sequence[str]) -> Iterator[tuple[P
 
 
 class ParquetPictures:
-    """Picture cells of Parquet files; the row group read last is remembered, so samples in order read each group once."""
+    """Picture cells of Parquet files.
 
-    def __init__(self, columns: Sequence[str], *, shared: bool = False) -> None:
-        """Read these columns; ``shared`` text cells, as of one picture in several rows, are held in memory once."""
+    A row can only be read with all of its row group, so groups are remembered while there is room: samples in order read each
+    once, and those in any order most of a small benchmark's. Thread-safe.
+    """
+
+    def __init__(self, columns: Sequence[str], *, shared: bool = False, limit_bytes: int = KEPT_BYTES) -> None:
+        """Read these columns; ``shared`` text cells, as of one picture in several rows, are held in memory once.
+
+        Of the groups, ``limit_bytes`` at most are kept, but always the one read last.
+        """
         self._columns = tuple(columns)
         self._shared = shared
-        self._held: tuple[tuple[Path, int], Any] | None = None
+        self._limit = limit_bytes
+        self._held: OrderedDict[tuple[Path, int], Any] = OrderedDict()
+        self._lock = threading.Lock()
 
     def cell(self, place: Place, column: str) -> Any:
         """Return one cell as plain Python.
@@ -143,16 +134,28 @@ class ParquetPictures:
         Raises:
             BadValueError: The file is damaged or the row group too large.
         """
-        key = place.file, place.group
-        if self._held is None or self._held[0] != key:
-            self._held = None  # let go of the old group before the new one is read
-            with _opened(place.file, dictionary=self._columns if self._shared else ()) as file:
-                _check(place.file, file, self._columns, MAX_GROUP_BYTES)
-                self._held = key, _group(place.file, file, place.group, self._columns)
+        with self._lock:
+            table = self._read(place)
         try:
-            return self._held[1].column(column)[place.row].as_py()
+            return table.column(column)[place.row].as_py()
         except (IndexError, ValueError) as error:
             raise bad_value("row", str(place), expected=f"a row of the file ({error})") from error
+
+    def _read(self, place: Place) -> Any:
+        """Return the row group of a place."""
+        key = place.file, place.group
+        if key not in self._held:
+            with _opened(place.file, dictionary=self._columns if self._shared else ()) as file:
+                sizes = _check(place.file, file, self._columns, MAX_GROUP_BYTES)
+                self._make_room(sizes[place.group] if place.group < len(sizes) else 0)
+                self._held[key] = _group(place.file, file, place.group, self._columns)
+        self._held.move_to_end(key)
+        return self._held[key]
+
+    def _make_room(self, wanted_bytes: int) -> None:
+        """Let go of old groups before a new one is read."""
+        while self._held and sum(table.nbytes for table in self._held.values()) + wanted_bytes > self._limit:
+            self._held.popitem(last=False)
 
 
 def _opened(path: Path, *, dictionary: Sequence[str] = ()) -> Any:
@@ -160,13 +163,17 @@ def _opened(path: Path, *, dictionary: Sequence[str] = ()) -> Any:
         from pyarrow import parquet
     except ImportError as error:
         raise missing_extra("Reading Parquet files", "data") from error
+    if not path.is_file():  # a pipe would be waited for
+        raise bad_value("file", str(path), expected="a plain file")
     try:
-        return parquet.ParquetFile(path, read_dictionary=list(dictionary))
+        # Buffered ahead, a group of a hundred megabytes takes four times as long.
+        return parquet.ParquetFile(path, read_dictionary=list(dictionary), pre_buffer=False)
     except Exception as error:  # the boundary to the decoder
         raise bad_value("file", str(path), expected=f"a readable Parquet file ({error})") from error
 
 
-def _check(path: Path, file: Any, columns: Sequence[str], limit_bytes: int) -> None:
+def _check(path: Path, file: Any, columns: Sequence[str], limit_bytes: int) -> list[int]:
+    """Check a file against the limits, and return what the columns hold in each row group, in bytes."""
     missing = [c for c in columns if c not in file.schema_arrow.names]
     if missing:
         raise bad_value(
@@ -176,6 +183,7 @@ def _check(path: Path, file: Any, columns: Sequence[str], limit_bytes: int) -> N
         )
     if file.metadata.num_rows > MAX_ROWS:
         raise bad_value("file", str(path), expected=f"at most {MAX_ROWS} rows, not {file.metadata.num_rows}")
+    sizes = []
     for group in range(file.num_row_groups):
         described = file.metadata.row_group(group)
         chunks = [described.column(k) for k in range(described.num_columns)]
@@ -185,6 +193,8 @@ def _check(path: Path, file: Any, columns: Sequence[str], limit_bytes: int) -> N
                 "file", str(path), expected=f"at most {limit_bytes} bytes in a row group, not {size}",
                 remedy="Write it again with smaller row groups.",
             )  # fmt: skip
+        sizes.append(size)
+    return sizes
 
 
 def _listed(path: Path, table: Any) -> list[dict[str, Any]]:

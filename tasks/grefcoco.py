@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from visenv.answers import AnswerKind, Target
 from visenv.task import Profile
 
-from .annotations import Annotation, box_of, labels_of, mask_of
+from .annotations import Annotation, box_around, box_of, labels_of, mask_of
+from .benchmark import Finding
 from .profiles import PROFILES
 from .refer.base import Referring
 
@@ -26,7 +27,17 @@ class _GRefCOCO(Referring):
     licence: ClassVar[str] = "annotations: CC-BY-NC-SA-4.0; pictures: Flickr's terms, see cocodataset.org"
     files: ClassVar[Mapping[str, tuple[str, ...]]] = {"unc": ("grefs(unc).json", "grefs(unc).p")}
     sizes: ClassVar[Mapping[str, int]] = {"val": 14_229, "testA": 19_200}
-    """Of 259,859 sentences in all; train and testB (209,344 and 17,086) are known by subtraction only."""
+    """Of 259,859 sentences in all."""
+    unsure_sizes: ClassVar[Mapping[str, tuple[int, int]]] = {"train": (209_344, 210_367), "testB": (17_086, 16_063)}
+    """Nobody states these two. The first numbers were inferred by subtraction; a public repository counts 16,063 of testB."""
+
+    def audit_split(self, split: str) -> Iterator[Finding]:
+        """Find, beside references that share a number, a split of a size that nobody gives."""
+        yield from super().audit_split(split)
+        either = self.unsure_sizes.get(split)
+        if either is not None and len(self.entries(split)) not in either:
+            what = f"{len(self.entries(split)):,} samples on disk; not stated officially, {either[0]:,} or {either[1]:,} by others"
+            yield Finding(split=split, where=f"{self.name}/{split}", kind="size", what=what)
 
 
 class GRES(_GRefCOCO):
@@ -35,7 +46,8 @@ class GRES(_GRefCOCO):
     ## Description
     Pictures of COCO's train2014 and expressions that mean several objects ("the two people on the left"), one or none. In
     ``val`` no sentence means exactly one object and 63 % mean nothing, so N-acc rules its gIoU. One sample for each sentence,
-    in the order of the file. Annotations of crowds are left out.
+    in the order of the file. Annotations of crowds are left out. Of the 259,859 sentences that were released, how many train and
+    testB have is not stated: 209,344 and 17,086 by subtraction, but a public repository counts 16,063 of testB.
 
     ## Action Space
     Calls of the toolset's tools; the answer is masks, or that nothing matches.
@@ -51,11 +63,12 @@ class GRES(_GRefCOCO):
     "no target", 0 for any other answer when nothing matches (an empty mask is no declaration), 0 for a wrong one.
 
     ## Episode End
-    A submitted answer, or the limit of turns.
+    Terminated when an answer is submitted (``submitted``) or with the fifth invalid call (``agent_error``); truncated at the turn
+    limit (``turn_limit``).
 
     ## Information
-    ``meta``: ``ref_id``, ``sent_id``, ``image_id``, ``ann_ids`` (empty when nothing matches). Samples of one picture are one
-    cluster.
+    ``sample_id``, ``reason``, ``error``, ``failed``, ``terms``; at the end ``score``. A sample's ``meta``, never shown to an agent:
+    ``ref_id``, ``sent_id``, ``image_id``, ``ann_ids`` (empty when nothing matches). Samples of one picture are one cluster.
 
     ## Arguments
     ``split``: train, val, testA, testB. ``level``: 1.
@@ -67,7 +80,9 @@ class GRES(_GRefCOCO):
     ## References
     Liu, Ding and Jiang, "GRES: Generalized Referring Expression Segmentation", CVPR 2023. Files: henghuiding/ReLA@3ca95519
     gres_model/data/datasets/grefer.py. Layout: ``grefcoco/grefs(unc).json`` (or the older ``.p``, read without executing
-    anything of it), ``grefcoco/instances.json``, ``images/mscoco/images/train2014/``.
+    anything of it), ``grefcoco/instances.json``, ``images/train2014/``. Two differences from that code: where both files of
+    references lie there, the newer ``.json`` is read, not ``.p``; of references that share a number each is read as it stands,
+    where that code takes the last for all of them.
 
     ## Version History
     0: initial version.
@@ -82,7 +97,7 @@ class GRES(_GRefCOCO):
         """Make the target: a mask and a box for each instance, parts of an instance joined."""
         return Target(
             kind=AnswerKind.MASK, size_hw=size_hw, masks=tuple(mask_of(a, size_hw)[0] for a in annotations),
-            boxes_xyxy=tuple(box_of(a, size_hw) for a in annotations), labels=labels_of(annotations, names),
+            boxes_xyxy=tuple(box_around(a, size_hw) for a in annotations), labels=labels_of(annotations, names),
         )  # fmt: skip
 
 
@@ -102,14 +117,16 @@ class GREC(_GRefCOCO):
     The expression and the whole picture.
 
     ## Rewards
-    Primary score: that of ``grec/mdetr``, from the boxes matched one to one.
+    Primary score: F1 of the boxes, matched one to one at a generalised IoU of at least 0.5; when nothing matches, 1 if no box is
+    submitted, else 0.
 
     ## Episode End
-    A submitted answer, or the limit of turns.
+    Terminated when an answer is submitted (``submitted``) or with the fifth invalid call (``agent_error``); truncated at the turn
+    limit (``turn_limit``).
 
     ## Information
-    ``meta``: ``ref_id``, ``sent_id``, ``image_id``, ``ann_ids`` (empty when nothing matches). Samples of one picture are one
-    cluster.
+    ``sample_id``, ``reason``, ``error``, ``failed``, ``terms``; at the end ``score``. A sample's ``meta``, never shown to an agent:
+    ``ref_id``, ``sent_id``, ``image_id``, ``ann_ids`` (empty when nothing matches). Samples of one picture are one cluster.
 
     ## Arguments
     ``split``: train, val, testA, testB. ``level``: 1.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from visenv.errors import bad_value, missing_data
 from visenv.images import Image
 from visenv.task import Profile
 
-from .choices import ChoiceBenchmark, Question, letter_of, lettered
+from .choices import ChoiceBenchmark, Question, Unusable, each_usable, letter_of, lettered
 from .embedded import ParquetPictures, Place, decode_base64, decode_picture, read_rows
 from .profiles import PROFILES
 from .reading import text_of
@@ -22,6 +23,7 @@ __all__ = ["HRBench"]
 
 LETTERS = ("A", "B", "C", "D")
 TEXTS = ("index", "question", "answer", "category", *LETTERS, "cycle_category")
+NUM_ORDERS = 4
 MAX_REFERENCE = 64
 """An image cell up to this length is the index of the row that has the picture, as in VLMEvalKit's files."""
 
@@ -33,17 +35,22 @@ class _Picture:
     where: Cell | Place
 
 
+_Row = tuple[dict[str, str], _Picture | str]
+"""A row's texts, and its picture or the index of the row that has it."""
+
+
 class HRBench(ChoiceBenchmark):
     """Answer questions about details in pictures of about 8 or 33 million pixels.
 
     ## Description
     200 questions, 100 on a single object and 100 across objects, in four cyclic orders of their four options: 800 samples a
-    split. Groups are ``category/order``, the orders numbered from 0 as their names sort. The 4K pictures are crops of the 8K ones. Read from ``HRBench/hr_bench_4k.tsv`` and ``hr_bench_8k.tsv``, or from the
-    ``.parquet`` files of the same names; both forms give the same samples. The ``.tsv`` is preferred: it is read at the place of
-    a picture, while a Parquet file's pictures must be held in memory as they are stored.
+    split. A table without four orders of one size is refused. Groups are ``category/order``, the orders numbered from 0 as their names sort. The 4K pictures are crops of the 8K ones.
+    Read from ``HRBench/hr_bench_4k.tsv`` and ``hr_bench_8k.tsv``, or from the ``.parquet`` files of the same names; both forms
+    give the same samples. The ``.tsv`` is preferred: it is read at the place of a picture, while a Parquet file's pictures must be
+    held in memory as they are stored.
 
     ## Action Space
-    Tool calls, ended by ``submit_choice`` with a letter.
+    Calls of the toolset's tools; the answer is the letter of an option.
 
     ## Observation Space
     The question with its four lettered options, and the picture.
@@ -55,13 +62,18 @@ class HRBench(ChoiceBenchmark):
     Primary score: 1 for the right letter, else 0.
 
     ## Episode End
-    When a letter is submitted, or at the turn limit.
+    Terminated when a letter is submitted (``submitted``) or with the fifth invalid call (``agent_error``); truncated at the turn
+    limit (``turn_limit``).
 
     ## Information
-    ``sample_id``, ``reason``, ``error``, ``failed``, ``terms``; at the end ``score``.
+    ``sample_id``, ``reason``, ``error``, ``failed``, ``terms``; at the end ``score``. A sample's ``meta``, never shown to an agent:
+    ``question`` (its id in the data), ``group`` (``category/order``),
+    ``category``, ``cycle``. The four orders of a question are one cluster.
 
     ## Arguments
-    ``split``: 4k, 8k. There is one level.
+    ``split``: 4k, 8k. There is one level. Option of the task: ``mirror``, ``DreamMr/HR-Bench`` to fetch the ``.tsv`` of a split
+    from the Hugging Face hub, or the folder of a copy. A question that cannot be used keeps its place, and its sample says
+    what is wrong.
 
     ## Metrics
     ``hrbench/letter``: the mean over the four orders of the accuracy, in all and for each category; letters are read, no
@@ -83,21 +95,23 @@ class HRBench(ChoiceBenchmark):
     licence: ClassVar[str] = "none stated by its authors"
     sizes: ClassVar[Mapping[str, int]] = {"4k": 800, "8k": 800}
 
-    def __init__(self, root: str | Path | None = None) -> None:
-        """See :class:`~visenv.tasks.benchmark.Benchmark`."""
-        super().__init__(root)
+    hub_id: ClassVar[str] = "DreamMr/HR-Bench"
+    hub_files: ClassVar[Mapping[str, tuple[str, ...]]] = {"4k": ("hr_bench_4k.tsv",), "8k": ("hr_bench_8k.tsv",)}
+
+    def __init__(self, root: str | Path | None = None, *, mirror: str | None = None) -> None:
+        """See :class:`~visenv.tasks.choices.ChoiceBenchmark`."""
+        super().__init__(root, mirror=mirror)
         self._cells = ParquetPictures(("image",), shared=True)
 
-    def read(self, split: str) -> Sequence[Question]:
+    def read(self, split: str) -> Sequence[Question | Unusable]:
         """Read the rows of a split; one pass over the file finds out which of them share a picture."""
-        rows = list(self._rows(split))
+        found = each_usable(self._row, self._raw(split))
+        rows = [one for one in found if not isinstance(one, Unusable)]
         by_index = {row["index"]: picture for row, picture in rows if isinstance(picture, _Picture)}
         if len({row["index"] for row, _ in rows}) != len(rows):
             raise bad_value("index", f"{self.name}/{split}", expected="an index of its own for each row")
-        cycles = sorted({row["cycle_category"] for row, _ in rows})
-        return [
-            _question(row, _resolved(picture, by_index, f"question {row['index']}"), cycles) for row, picture in rows
-        ]
+        cycles = _orders(rows, len(found) - len(rows), f"{self.name}/{split}")
+        return each_usable(lambda one: _question(one, by_index, cycles), found)
 
     def images(self, entry: Question) -> tuple[Image, ...]:
         """Decode the picture, unless it is remembered from another order of the same question."""
@@ -111,24 +125,31 @@ class HRBench(ChoiceBenchmark):
 
         return (self.remember(Path(picture.digest), load),)
 
-    def _rows(self, split: str) -> Iterator[tuple[dict[str, str], _Picture | str]]:
-        """Yield each row's texts, and its picture or the index of the row that has it."""
-        table, parquet = (self.root / f"hr_bench_{split}.{end}" for end in ("tsv", "parquet"))
+    def _raw(self, split: str) -> Iterator[tuple[str, Mapping[str, Any], Cell | Place | str]]:
+        """Yield where a row is, its cells, and where its picture is (or the short text in its place)."""
+        root = self.fetched(split)
+        table, parquet = (root / f"hr_bench_{split}.{end}" for end in ("tsv", "parquet"))
         if table.is_file():
             for where, row in read_tsv(table, (*TEXTS, "image"), large=("image",)):
-                image = row["image"]
-                yield _texts(row, where), _Picture(image.digest, image) if isinstance(image, Cell) else image
+                yield where, row, row["image"]
         elif parquet.is_file():
             for place, values in read_rows([parquet], TEXTS):
-                image = self._cells.cell(place, "image")
-                if not isinstance(image, str):
-                    raise bad_value(f"image of {place}", image, expected="base64 text")
-                digest = hashlib.sha256(image.encode()).hexdigest()
-                yield _texts(values, str(place)), _Picture(digest, place) if len(image) > MAX_REFERENCE else image
+                yield str(place), values, place
         else:
             raise missing_data(
-                self.name, f"there is neither {table.name} nor {parquet.name}", looked=str(self.root), published=self.published
+                self.name, f"there is neither {table.name} nor {parquet.name}", looked=str(root), published=self.published
             )  # fmt: skip
+
+    def _row(self, raw: tuple[str, Mapping[str, Any], Cell | Place | str]) -> _Row:
+        """Return a row's texts, and its picture or the index of the row that has it."""
+        where, cells, at = raw
+        if isinstance(at, Place):
+            image = self._cells.cell(at, "image")
+            if not isinstance(image, str):
+                raise bad_value(f"image of {where}", image, expected="base64 text")
+            digest = hashlib.sha256(image.encode()).hexdigest()
+            return _texts(cells, where), _Picture(digest, at) if len(image) > MAX_REFERENCE else image
+        return _texts(cells, where), _Picture(at.digest, at) if isinstance(at, Cell) else at
 
 
 def _texts(row: Mapping[str, Any], where: str) -> dict[str, str]:
@@ -136,6 +157,20 @@ def _texts(row: Mapping[str, Any], where: str) -> dict[str, str]:
     return {
         key: text_of(str(row[key]) if type(row[key]) is int else row[key], f"{key} of {where}").strip() for key in TEXTS
     }
+
+
+def _orders(rows: Sequence[_Row], num_unusable: int, where: str) -> list[str]:
+    """Return the names of the four orders, sorted; each has as many rows as the others, but for those that cannot be used.
+
+    Raises:
+        BadValueError: There are not four, or they are not of one size: the mean over them would be another one.
+    """
+    counts = Counter(row["cycle_category"] for row, _ in rows)
+    lacking = sum(max(counts.values()) - count for count in counts.values())
+    if len(counts) != NUM_ORDERS or lacking > num_unusable:
+        shown = dict(counts.most_common(8))
+        raise bad_value("cycle_category", shown, expected=f"{NUM_ORDERS} orders of equally many rows in {where}")
+    return sorted(counts)
 
 
 def _resolved(picture: _Picture | str, by_index: Mapping[str, _Picture], where: str) -> _Picture:
@@ -146,8 +181,11 @@ def _resolved(picture: _Picture | str, by_index: Mapping[str, _Picture], where: 
     return by_index[picture]
 
 
-def _question(row: Mapping[str, str], picture: _Picture, cycles: Sequence[str]) -> Question:
-    name = row["index"]
+def _question(read: _Row | Unusable, by_index: Mapping[str, _Picture], cycles: Sequence[str]) -> Question:
+    if isinstance(read, Unusable):
+        read.fail()
+    row, name = read[0], read[0]["index"]
+    picture = _resolved(read[1], by_index, f"question {name}")
     cycle = cycles.index(row["cycle_category"])
     options = tuple(row[letter] for letter in LETTERS)
     question = row["question"]

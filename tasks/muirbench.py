@@ -11,9 +11,11 @@ from visenv.errors import bad_value, missing_data
 from visenv.images import Image
 from visenv.task import Profile
 
-from .choices import ChoiceBenchmark, Question, letter_of, lettered
+from .choices import ChoiceBenchmark, Question, Unusable, each_usable, letter_of, lettered
 from .embedded import ParquetPictures, Place, decode_picture, picture_bytes, read_rows
+from .mirrors import check_shards
 from .profiles import PROFILES
+from .profiles.muirbench_official import TASKS, is_task
 from .reading import text_of, texts_of
 
 __all__ = ["MuirBench", "named_pictures"]
@@ -26,12 +28,12 @@ class MuirBench(ChoiceBenchmark):
     """Answer questions that need several pictures, or see that none of the options is right.
 
     ## Description
-    2,600 questions of 12 tasks and 10 relations between pictures. Each of the 1,300 answerable questions has an unanswerable
+    2,600 questions of 12 tasks and 10 relations between two to nine pictures. Each of the 1,300 answerable questions has an unanswerable
     counterpart, whose right option says so; the two are one ``cluster``. Read from ``MuirBench/data/test-*.parquet`` as
     published (or the same files right in ``MuirBench/``).
 
     ## Action Space
-    Tool calls, ended by ``submit_choice`` with a letter.
+    Calls of the toolset's tools; the answer is the letter of an option.
 
     ## Observation Space
     The question and its options as lines ``(A) …``. Where the data has ``<image>`` tags, there are the names of the
@@ -44,16 +46,21 @@ class MuirBench(ChoiceBenchmark):
     Primary score: 1 for the right letter, else 0.
 
     ## Episode End
-    When a letter is submitted, or at the turn limit.
+    Terminated when a letter is submitted (``submitted``) or with the fifth invalid call (``agent_error``); truncated at the turn
+    limit (``turn_limit``).
 
     ## Information
-    ``sample_id``, ``reason``, ``error``, ``failed``, ``terms``; at the end ``score``.
+    ``sample_id``, ``reason``, ``error``, ``failed``, ``terms``; at the end ``score``. A sample's ``meta``, never shown to an agent:
+    ``question`` (its id in the data), ``group`` (the task),
+    ``image_relation``, ``image_type``, ``num_tags``.
 
     ## Arguments
-    ``split``: test. There is one level.
+    ``split``: test. There is one level. Option of the task: ``mirror``, ``MUIRBENCH/MUIRBENCH`` to fetch it from the Hugging
+    Face hub, or the folder of a copy. A question that cannot be used keeps its place, and its sample says what is wrong.
 
     ## Metrics
-    ``muirbench/official``: accuracy, in all and for each task, with the authors' parser of replies.
+    ``muirbench/official``: accuracy, in all and for each task, with the authors' parser of replies; where they would draw a letter
+    at random, the reply is wrong.
 
     ## References
     Wang et al., "MuirBench: A Comprehensive Benchmark for Robust Multi-image Understanding", 2024.
@@ -70,19 +77,23 @@ class MuirBench(ChoiceBenchmark):
     published: ClassVar[str] = "https://huggingface.co/datasets/MUIRBENCH/MUIRBENCH"
     licence: ClassVar[str] = "CC-BY-4.0"
     sizes: ClassVar[Mapping[str, int]] = {"test": 2600}
+    hub_id: ClassVar[str] = "MUIRBENCH/MUIRBENCH"
+    hub_files: ClassVar[Mapping[str, tuple[str, ...]]] = {"test": ("data/test-*.parquet",)}
 
-    def __init__(self, root: str | Path | None = None) -> None:
-        """See :class:`~visenv.tasks.benchmark.Benchmark`."""
-        super().__init__(root)
+    def __init__(self, root: str | Path | None = None, *, mirror: str | None = None) -> None:
+        """See :class:`~visenv.tasks.choices.ChoiceBenchmark`."""
+        super().__init__(root, mirror=mirror)
         self._cells = ParquetPictures(("image_list",))
 
-    def read(self, split: str) -> Sequence[Question]:
+    def read(self, split: str) -> Sequence[Question | Unusable]:
         """Read the questions of the split's files, in the order of their names."""
-        files = sorted((self.root / "data").glob(f"{split}-*.parquet")) or sorted(self.root.glob(f"{split}-*.parquet"))
+        root, pattern = self.fetched(split), f"{split}-*.parquet"
+        files = sorted((root / "data").glob(pattern)) or sorted(root.glob(pattern))
         if not files:
-            where = str(self.root / "data" / f"{split}-*.parquet")
+            where = str(root / "data" / pattern)
             raise missing_data(self.name, f"there is no {split} file", looked=where, published=self.published)
-        return [_question(place, row) for place, row in read_rows(files, COLUMNS)]
+        check_shards(self.name, files, self.published)
+        return each_usable(_question, read_rows(files, COLUMNS))
 
     def images(self, entry: Question) -> tuple[Image, ...]:
         """Open the pictures in the list of a row."""
@@ -110,9 +121,13 @@ def named_pictures(text: str) -> str:
     return re.sub(re.escape(TAG), lambda _: f"<img_{next(numbers)}>", text)
 
 
-def _question(place: Place, row: Mapping[str, Any]) -> Question:
+def _question(placed: tuple[Place, Mapping[str, Any]]) -> Question:
+    place, row = placed
     where = str(place)
     name = _name(row["idx"], f"idx of {where}")
+    task = text_of(row["task"], f"task of {name}")
+    if not is_task(task):  # it would count in no task's accuracy
+        raise bad_value(f"task of {name}", task, expected=f"one of {', '.join(TASKS)}")
     options = texts_of(row["options"], f"options of {name}")
     choice = letter_of(row["answer"], len(options), name)
     shown = lettered(text_of(row["question"], f"question of {name}"), options)
@@ -120,7 +135,7 @@ def _question(place: Place, row: Mapping[str, Any]) -> Question:
     pair = {name} if other in (None, "") else {name, _name(other, f"counterpart_idx of {name}")}
     meta = {"image_relation": row["image_relation"], "image_type": row["image_type"], "num_tags": shown.count(TAG)}
     return Question(
-        name=name, instruction=named_pictures(shown), options=options, choice=choice, group=text_of(row["task"], f"task of {name}"),
+        name=name, instruction=named_pictures(shown), options=options, choice=choice, group=task,
         pictures=place, cluster="+".join(sorted(pair)), meta=meta,
     )  # fmt: skip
 

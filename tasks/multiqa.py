@@ -10,10 +10,11 @@ from visenv.errors import bad_value
 from visenv.images import Image
 from visenv.task import Profile
 
-from .benchmark import inside
+from .benchmark import plain_name
 from .choices import LETTERS, ChoiceBenchmark, Question, letter_of, lettered
 from .profiles import PROFILES
 from .reading import field_of, read_json_lines, text_of, texts_of
+from .unusable import Unusable, each_usable
 
 __all__ = ["MultiQA"]
 
@@ -33,12 +34,12 @@ class MultiQA(ChoiceBenchmark):
     | ``question`` | text |
     | ``options`` | list of texts |
     | ``answer`` | the right option's letter, its index from 0, or its text |
-    | ``group`` | optional text; accuracy is also given for each group |
+    | ``group`` | optional text, kept with the sample |
 
     No release of MIFG-QA (IMAgent, arXiv 2512.08980) is known; put it into this form once it is there.
 
     ## Action Space
-    Tool calls, ended by ``submit_choice`` with a letter.
+    Calls of the toolset's tools; the answer is the letter of an option.
 
     ## Observation Space
     The question with its lettered options, and the pictures in their order. The text may name them ``img_0``, ``img_1``, ….
@@ -50,13 +51,17 @@ class MultiQA(ChoiceBenchmark):
     Primary score: 1 for the right letter, else 0.
 
     ## Episode End
-    When a letter is submitted, or at the turn limit.
+    Terminated when a letter is submitted (``submitted``) or with the fifth invalid call (``agent_error``); truncated at the turn
+    limit (``turn_limit``).
 
     ## Information
-    ``sample_id``, ``reason``, ``error``, ``failed``, ``terms``; at the end ``score``.
+    ``sample_id``, ``reason``, ``error``, ``failed``, ``terms``; at the end ``score``. A sample's ``meta``, never shown to an agent:
+    ``question`` (its id in the data), ``group``. Questions with the same first
+    picture are one cluster.
 
     ## Arguments
-    ``split``: test. ``folder``: the folder's name under the data root, ``MultiQA`` by default.
+    ``split``: test. There is one level. Option of the task: ``folder``, the folder's name under the data root, ``MultiQA`` by
+    default. A question that cannot be used keeps its place, and its sample says what is wrong.
 
     ## Metrics
     ``multiqa/accuracy``: share of right letters.
@@ -83,7 +88,7 @@ class MultiQA(ChoiceBenchmark):
             BadValueError: ``folder`` leads out of the data root.
         """
         super().__init__(root)
-        inside(Path(), folder)
+        plain_name(folder)
         self._folder = folder
 
     @property
@@ -91,18 +96,20 @@ class MultiQA(ChoiceBenchmark):
         """The folder of the questions."""
         return super().root.parent / self._folder
 
-    def read(self, split: str) -> Sequence[Question]:
+    def read(self, split: str) -> Sequence[Question | Unusable]:
         """Read the questions."""
-        questions = [self._question(row, where) for where, row in read_json_lines(self.need("questions.jsonl"))]
-        if len({q.name for q in questions}) != len(questions):
+        questions = each_usable(self._question, read_json_lines(self.need("questions.jsonl")))
+        names = [q.name for q in questions if isinstance(q, Question)]
+        if len(set(names)) != len(names):
             raise bad_value("id", "questions.jsonl", expected="an id of its own for each question")
         return questions
 
     def images(self, entry: Question) -> tuple[Image, ...]:
         """Open the pictures."""
-        return tuple(self.picture(self.need(name)) for name in entry.pictures)
+        return tuple(self.picture(self.find(self.root, name)) for name in entry.pictures)
 
-    def _question(self, row: Mapping[str, Any], where: str) -> Question:
+    def _question(self, at: tuple[str, Mapping[str, Any]]) -> Question:
+        where, row = at
         unknown = sorted(set(row) - FIELDS)
         if unknown:
             raise bad_value(where, unknown, expected=f"no fields but {', '.join(sorted(FIELDS))}")
@@ -111,7 +118,7 @@ class MultiQA(ChoiceBenchmark):
         options = texts_of(field_of(row, "options", where), f"options of {where}")
         pictures = texts_of(field_of(row, "images", where), f"images of {where}")
         for picture in pictures:
-            inside(self.root, picture)
+            plain_name(picture)
         return Question(
             name=name, instruction=lettered(text_of(field_of(row, "question", where), f"question of {where}"), options),
             options=options, choice=_choice(field_of(row, "answer", where), options, where), pictures=pictures,

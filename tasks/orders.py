@@ -35,13 +35,15 @@ class BLINKOrders(PermutedTask):
     Primary score: 1 for the right letter, else 0.
 
     ## Episode End
-    When a letter is submitted, or at the turn limit.
+    Terminated when a letter is submitted (``submitted``) or with the fifth invalid call (``agent_error``); truncated at the turn
+    limit (``turn_limit``).
 
     ## Information
-    That of BLINK. A sample's ``meta["order"]`` is its order, ``meta["given"]`` the sample it is made from.
+    That of BLINK. In a sample's ``meta``, ``order`` is its order and ``given`` the sample it is made from.
 
     ## Arguments
-    ``split``: val. There is one level.
+    ``split``: val. There is one level. Options of the task: ``orders``, how many of each question (4); ``seed``, other orders
+    (0); ``mirror``, as of BLINK.
 
     ## Metrics
     ``blink/official``; ``visenv.wrappers.consistency`` gives the share of questions that are right in every order.
@@ -61,9 +63,11 @@ class BLINKOrders(PermutedTask):
     levels: ClassVar[tuple[int, ...]] = BLINK.levels
     profile: ClassVar[Profile] = BLINK.profile
 
-    def __init__(self, root: str | Path | None = None, *, orders: int = 4, seed: int = 0) -> None:
+    def __init__(
+        self, root: str | Path | None = None, *, orders: int = 4, seed: int = 0, mirror: str | None = None
+    ) -> None:
         """Look for the data of BLINK."""
-        super().__init__(BLINK(root), orders=orders, seed=seed)
+        super().__init__(BLINK(root, mirror=mirror), orders=orders, seed=seed)
 
 
 class MuirBenchOrders(PermutedTask):
@@ -87,13 +91,15 @@ class MuirBenchOrders(PermutedTask):
     Primary score: 1 for the right letter, else 0.
 
     ## Episode End
-    When a letter is submitted, or at the turn limit.
+    Terminated when a letter is submitted (``submitted``) or with the fifth invalid call (``agent_error``); truncated at the turn
+    limit (``turn_limit``).
 
     ## Information
-    That of MuirBench. A sample's ``meta["order"]`` is its order, ``meta["given"]`` the sample it is made from.
+    That of MuirBench. In a sample's ``meta``, ``order`` is its order and ``given`` the sample it is made from.
 
     ## Arguments
-    ``split``: test. There is one level.
+    ``split``: test. There is one level. Options of the task: ``orders``, how many of each question (4); ``seed``, other orders
+    (0); ``mirror``, as of MuirBench.
 
     ## Metrics
     ``muirbench/official``; ``visenv.wrappers.consistency`` gives the share of questions that are right in every order.
@@ -113,6 +119,8 @@ class MuirBenchOrders(PermutedTask):
     levels: ClassVar[tuple[int, ...]] = MuirBench.levels
     profile: ClassVar[Profile] = MuirBench.profile
 
-    def __init__(self, root: str | Path | None = None, *, orders: int = 4, seed: int = 0) -> None:
+    def __init__(
+        self, root: str | Path | None = None, *, orders: int = 4, seed: int = 0, mirror: str | None = None
+    ) -> None:
         """Look for the data of MuirBench."""
-        super().__init__(MuirBench(root), orders=orders, seed=seed)
+        super().__init__(MuirBench(root, mirror=mirror), orders=orders, seed=seed)

@@ -7,6 +7,7 @@ does neither and its masks are thinner: for a disc of 8 px radius the two overla
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -21,6 +22,17 @@ from visenv.masks import Mask, union_masks
 __all__ = ["coco_mask", "coco_mask_at", "lisa_masks", "nearest"]
 
 IGNORED, TARGET = 255, 1
+MAX_SIDE_PX = 8192
+"""Of a picture that polygons are drawn on; larger ones are not opened either."""
+MAX_OUTLINE = 100
+"""Longest outline of an object of COCO's, all parts, in widths plus heights of its picture. pycocotools allocates by that length, and
+does not look whether it was given the memory."""
+MAX_OUTLINE_ALL = 1000
+"""The same of all shapes of a ReasonSeg annotation."""
+MAX_PARTS = 5000
+"""Most parts of an object."""
+MAX_SHAPES, MAX_POINTS = 500, 5000
+"""Most shapes of a ReasonSeg annotation, and most points of one: OpenCV takes more than quadratic time in them."""
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
 
@@ -37,16 +49,20 @@ def lisa_masks(shapes: Iterable[Mapping[str, Any]], size_hw: tuple[int, int]) ->
         size_hw: Size of the upright picture.
 
     Raises:
-        BadValueError: A shape is not of that form, or has a point that is not a finite number near the picture.
+        BadValueError: A shape is not of that form, or has a point that is not a finite number near the picture; or there is far more
+            to draw than anybody annotates.
 
     Source: get_mask_from_json in utils/data_processing.py of dvlab-research/LISA@3cb2d430. Gives its pixels with OpenCV 4.11
     to 5.0; before that OpenCV drew crossing edges and points outside the picture differently.
     """
     drawn: list[tuple[int, Ints, int]] = []
-    for shape in shapes:
-        label, points = _shape(shape, size_hw)
-        if label == "flag":
-            continue
+    read = [_shape(shape, size_hw) for shape in shapes]
+    read = [(label, points) for label, points in read if label != "flag"]
+    if len(read) > MAX_SHAPES or any(len(points) > MAX_POINTS for _, points in read):
+        counts = [len(points) for _, points in read]
+        raise bad_value("points of shapes", counts, expected=f"{MAX_SHAPES} shapes of {MAX_POINTS} points at most")
+    _check_outline([points.astype(np.float64) for _, points in read], size_hw, MAX_OUTLINE_ALL)
+    for label, points in read:
         drawn.append((IGNORED if "ignore" in label else TARGET, points, _painted_px(points, size_hw)))
     canvas = np.zeros(size_hw, np.uint8)
     for index in np.argsort([area for _, _, area in drawn])[::-1]:
@@ -64,12 +80,12 @@ def coco_mask(polygons: Sequence[Sequence[float]], size_hw: tuple[int, int]) -> 
 
     Raises:
         BadValueError: A polygon is not a flat list of at least three points, or a point is not a finite number near the
-            picture.
+            picture; or there is far more to draw than anybody annotates.
 
     Source: pycocotools' polygons to RLE, part by part, as getMask in refer/refer.py of yz93/LAVT-RIS@1da0af9f (which sums the
     parts) and _merge_masks of henghuiding/ReLA@3ca95519 (which joins them with "any").
     """
-    parts = [_rle(_polygon(p, size_hw), size_hw) for p in polygons]
+    parts = _rles([_polygon(p, size_hw) for p in polygons], size_hw)
     covered = twice = None
     for part in parts:
         if covered is None:
@@ -95,7 +111,7 @@ def coco_mask_at(
     masks = []
     for polygons in objects:
         scaled = [(_polygon(p, size_hw).reshape(-1, 2) * scale).ravel() for p in polygons]
-        masks += [_mask(_rle(p, to_hw), to_hw) for p in scaled]
+        masks += [_mask(code, to_hw) for code in _rles(scaled, to_hw)]
     return union_masks(masks, to_hw)
 
 
@@ -103,10 +119,17 @@ def nearest(mask: Mask, size_hw: tuple[int, int] = (480, 480)) -> Mask:
     """Resize a mask by Pillow's nearest neighbour, which decides some pixels otherwise than a formula would."""
     if mask.size_hw == size_hw:
         return mask
-    if 0 in mask.size_hw:
+    if 0 in mask.size_hw or not mask.area_px:
         return Mask.empty(size_hw)
-    resized = Pillow.fromarray(mask.to_dense().view(np.uint8)).resize(size_hw[::-1], Pillow.Resampling.NEAREST)
-    return Mask.from_dense(np.asarray(resized))
+    return mask.take(*(_picked(side, to) for side, to in zip(mask.size_hw, size_hw, strict=True)))
+
+
+@lru_cache(maxsize=4096)
+def _picked(length: int, to: int) -> Ints:
+    """Return the rows, or columns, that Pillow takes when it resizes ``length`` of them to ``to``."""
+    places = Pillow.fromarray(np.arange(length, dtype=np.int32)[None])
+    picked: Ints = np.asarray(places.resize((to, 1), Pillow.Resampling.NEAREST), np.int32)[0]
+    return picked
 
 
 def _shape(shape: Mapping[str, Any], size_hw: tuple[int, int]) -> tuple[str, Ints]:
@@ -160,9 +183,23 @@ def _painted_px(points: Ints, size_hw: tuple[int, int]) -> int:
     return int(cv2.countNonZero(canvas[top:bottom, left:right]))
 
 
-def _rle(polygon: Floats, size_hw: tuple[int, int]) -> dict[str, Any]:
-    code: dict[str, Any] = coco.frPyObjects([polygon.tolist()], *size_hw)[0]
-    return code
+def _rles(polygons: Sequence[Floats], size_hw: tuple[int, int]) -> list[dict[str, Any]]:
+    """Return the code of each part of an object, drawn by pycocotools."""
+    if len(polygons) > MAX_PARTS:
+        raise bad_value("number of polygons", len(polygons), expected=f"{MAX_PARTS} at most")
+    _check_outline([p.reshape(-1, 2) for p in polygons], size_hw, MAX_OUTLINE)
+    return [coco.frPyObjects([polygon.tolist()], *size_hw)[0] for polygon in polygons]
+
+
+def _check_outline(shapes: Iterable[Floats], size_hw: tuple[int, int], limit: int) -> None:
+    """Refuse what would fill the memory or take hours to draw, and is no outline of anything."""
+    if max(size_hw) > MAX_SIDE_PX:
+        raise bad_value("size", size_hw, expected=f"sides of at most {MAX_SIDE_PX} px")
+    length = sum(float(np.abs(points - np.roll(points, 1, 0)).max(1).sum()) + len(points) for points in shapes)
+    if length > limit * sum(size_hw):
+        raise bad_value(
+            "length of outlines", round(length), expected=f"at most {limit} times width plus height of {size_hw[1]} x {size_hw[0]} px"
+        )  # fmt: skip
 
 
 def _mask(code: dict[str, Any] | None, size_hw: tuple[int, int]) -> Mask:

@@ -2,15 +2,48 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from visenv.errors import bad_value, short
+from visenv.errors import BadValueError, bad_value, short
 
-__all__ = ["field_of", "number_of", "read_json", "read_json_lines", "read_text", "text_of", "texts_of"]
+__all__ = [
+    "Hook",
+    "Unread",
+    "collection_paused",
+    "field_of",
+    "number_of",
+    "read_json",
+    "read_json_lines",
+    "read_text",
+    "text_of",
+    "texts_of",
+]
+
+Hook = Callable[[dict[str, Any]], Any]
+
+
+class Unread:
+    """A value in a JSON file that was left as it stands; its ``str`` is that text. It keeps the whole file in memory."""
+
+    __slots__ = ("_place", "_text")
+
+    def __init__(self, text: str, place: slice) -> None:
+        """Remember where in the file's text it is."""
+        self._text, self._place = text, place
+
+    def __str__(self) -> str:
+        return self._text[self._place]
+
+    def __repr__(self) -> str:
+        return short(self._text[self._place][:100])
+
 
 MAX_FILE_BYTES = 512 * 2**20
 """Largest annotation file that is read whole."""
@@ -27,21 +60,74 @@ def read_text(path: Path, *, limit_bytes: int = MAX_FILE_BYTES) -> str:
         BadValueError: It is too large, cannot be read, or is not UTF-8.
     """
     try:
-        size = path.stat().st_size
-        if size > limit_bytes:
-            raise bad_value("file", str(path), expected=f"at most {limit_bytes} bytes, not {size}")
-        return path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise bad_value("file", str(path), expected=f"a readable UTF-8 file ({error})") from error
+        return _read(path, limit_bytes).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _bad_file(path, f"a readable UTF-8 file ({error})") from error
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
+def read_json(
+    path: Path,
+    *,
+    hook: Hook | None = None,
+    encodings: Sequence[str] = ("utf-8-sig",),
+    unread: re.Pattern[str] | None = None,
+    limit_bytes: int = MAX_FILE_BYTES,
+) -> Any:
+    """Read a JSON file; ``NaN`` and infinities are refused.
+
+    Args:
+        path: The file.
+        hook: Replaces every JSON object as soon as it is read, so that a large file never lies in memory as it is.
+        encodings: Tried in turn; a file that can be decoded but not parsed goes on to the next one, too.
+        unread: Its first group matches values that are left as they stand: :class:`Unread` takes their place. For a hook
+            that needs few of them, and as text.
+        limit_bytes: Largest file that is read.
 
     Raises:
-        BadValueError: It is not one, or nested beyond reason.
+        BadValueError: It is no JSON, nested beyond reason, or too large.
     """
-    return _loads(read_text(path), str(path))
+    raw = _read(path, limit_bytes)
+    problem: Exception | None = None
+    for encoding in encodings:
+        try:
+            text, constant = _set_aside(raw.decode(encoding), unread)
+            if encoding == encodings[-1]:
+                raw = b""  # as large as the text
+            with collection_paused():
+                return json.loads(text, object_hook=hook, parse_constant=constant)
+        except (ValueError, RecursionError) as error:
+            problem = problem or error
+    raise _bad_file(
+        path, f"valid JSON in {' or '.join(e.removesuffix('-sig') for e in encodings)} ({problem})"
+    ) from problem
+
+
+def _set_aside(text: str, unread: re.Pattern[str] | None) -> tuple[str, Callable[[str], Any]]:
+    """Put ``NaN``, which JSON does not have, in the place of what a pattern's group matches.
+
+    Returns:
+        The text to read, and what makes of one ``NaN`` after the other what was there. With a ``NaN`` of the file's own there is
+        one too many, and it is refused.
+    """
+    if unread is None:
+        return text, _refuse
+    parts: list[str] = []
+    places: list[slice] = []
+    end = 0
+    for found in unread.finditer(text):
+        start, stop = found.span(1)
+        parts.append(text[end:start])
+        places.append(slice(start, stop))
+        end = stop
+    rest = iter(places)
+
+    def put_back(constant: str) -> Unread:
+        place = next(rest, None)
+        if place is None or constant != "NaN":
+            _refuse(constant)
+        return Unread(text, place)
+
+    return "NaN".join([*parts, text[end:]]), put_back
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -53,6 +139,7 @@ def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     Raises:
         BadValueError: A line is too long or not a JSON object.
     """
+    _check_plain(path)
     try:
         with path.open("rb") as file:
             for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
@@ -65,7 +152,7 @@ def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                         raise bad_value("line", found, expected=f"a JSON object in {where}")
                     yield where, found
     except (OSError, UnicodeDecodeError) as error:
-        raise bad_value("file", str(path), expected=f"a readable UTF-8 file ({error})") from error
+        raise _bad_file(path, f"a readable UTF-8 file ({error})") from error
 
 
 def field_of(data: Mapping[str, Any], key: str, where: str) -> Any:
@@ -120,6 +207,43 @@ def number_of(value: object, where: str) -> float:
     if not math.isfinite(number):
         raise bad_value(where, value, expected="a finite number")
     return number
+
+
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """Keep the collector of garbage from walking over millions of objects again and again while they are being made."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _bad_file(path: Path, expected: str) -> BadValueError:
+    return bad_value("file", path.name, expected=expected, remedy=f"It is {path}.")
+
+
+def _check_plain(path: Path) -> None:
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise _bad_file(path, "a plain file")
+
+
+def _read(path: Path, limit_bytes: int) -> bytes:
+    """Return a file's content.
+
+    Raises:
+        BadValueError: It is no plain file, too large, or cannot be read.
+    """
+    try:
+        _check_plain(path)
+        size = path.stat().st_size
+        if size > limit_bytes:
+            raise _bad_file(path, f"at most {limit_bytes} bytes, not {size}")
+        return path.read_bytes()
+    except OSError as error:
+        raise _bad_file(path, f"a readable file ({error})") from error
 
 
 def _loads(text: str, where: str) -> Any:

@@ -12,19 +12,16 @@ from visenv.errors import bad_value, missing_data
 from visenv.task import Profile, Sample
 
 from . import rasters
-from .annotations import load_json
 from .benchmark import Benchmark, Finding, inside
+from .mirrors import find_mirror, what_is_lost
+from .partners import Partners, find_partners
 from .profiles import PROFILES
-from .reading import texts_of
+from .reading import read_json, texts_of
 
 __all__ = ["ReasonSeg"]
 
 SLACK = 0.5
 """How far a polygon may lie outside, as a share of the picture's side; what does is not drawn, by LISA neither."""
-MIRROR = (
-    "only parquet files of a mirror are there. The usual mirrors turn the ignored pixels into target, which moves every score, "
-    "so they are not read; the authors' own NAME.json files are missing"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +39,10 @@ class ReasonSeg(Benchmark[str]):
     """Segment what a question means that has to be reasoned out.
 
     ## Description
-    Pictures from OpenImages and ScanNet, each with a question ("what would keep you dry in the rain?") or a short phrase and
-    polygons around what is meant. One sample for each picture, in the order of the file names, with the first text. Some
-    regions are to be ignored. In two files of ``test`` no polygon can be used: there the right answer is that nothing is there,
+    Pictures from OpenImages and ScanNetv2, each with a question ("what would keep you dry in the rain?") or a short phrase and
+    polygons around what is meant. One sample for each picture, in the order of the file names, with the first text. A picture
+    or an annotation file without its partner is an error, since it may have moved every later sample. Some regions are to be
+    ignored. In two files of ``test`` no polygon can be used: there the right answer is that nothing is there,
     as in LISA's count of 779.
 
     ## Action Space
@@ -61,14 +59,17 @@ class ReasonSeg(Benchmark[str]):
     any pixel left.
 
     ## Episode End
-    A submitted answer, or the limit of turns.
+    Terminated when an answer is submitted (``submitted``) or with the fifth invalid call (``agent_error``); truncated at the turn
+    limit (``turn_limit``).
 
     ## Information
-    ``meta``: ``is_sentence`` (papers split test into long and short queries by it), ``texts`` (all wordings; several in train),
-    ``image`` (the file's stem). Each picture is its own cluster.
+    ``sample_id``, ``reason``, ``error``, ``failed``, ``terms``; at the end ``score``. A sample's ``meta``, never shown to an agent:
+    ``is_sentence`` (papers report long and short queries apart, which seems to be this flag), ``texts`` (all wordings; several in
+    train), ``image`` (the file's stem). Each picture is its own cluster.
 
     ## Arguments
-    ``split``: train, val, test. ``level``: 1.
+    ``split``: train, val, test. ``level``: 1. Naming a mirror (``ReasonSeg:mirror=Ricky06662/ReasonSeg_val``) gives an error that
+    says what it loses.
 
     ## Metrics
     ``reasonseg/lisa``: gIoU and cIoU with LISA's epsilons. Beside it ``reasonseg/segzero`` and ``reasonseg/visionreasoner``, which
@@ -92,6 +93,24 @@ class ReasonSeg(Benchmark[str]):
     published: ClassVar[str] = "https://github.com/dvlab-research/LISA (its README links the archive)"
     licence: ClassVar[str] = "CC-BY-NC-4.0 by the mirrors; pictures must not be passed on"
     sizes: ClassVar[Mapping[str, int]] = {"train": 239, "val": 200, "test": 779}
+    takes_turned: ClassVar[bool] = True
+
+    def __init__(self, root: str | Path | None = None, *, mirror: str | None = None) -> None:
+        """Look for the data under ``root``, or where :func:`visenv.tasks.benchmark.data_root` says.
+
+        Args:
+            root: The data root.
+            mirror: None that is known has the ignored pixels; naming one says so.
+
+        Raises:
+            BadValueError: A mirror is named.
+        """
+        if mirror is not None:
+            find_mirror(
+                self.name, mirror, known={}, of=self.name, published=self.published, root=root, folder=self.folder
+            )
+        super().__init__(root)
+        self._partners: dict[str, Partners] = {}
 
     @property
     def root(self) -> Path:
@@ -101,19 +120,25 @@ class ReasonSeg(Benchmark[str]):
         return nested if nested.is_dir() and not usual.is_dir() else usual
 
     def read(self, split: str) -> Sequence[str]:
-        """Return the stems of the annotation files of a split, sorted."""
+        """Return the stems of the pictures of a split, sorted."""
         folder = self.root / split
-        found = sorted(path.stem for path in folder.glob("*.json")) if folder.is_dir() else []
-        if not found:
-            mirrored = self.root.is_dir() and any(self.root.rglob("*.parquet"))
-            what = MIRROR if mirrored else f"no annotation file {split}/NAME.json is there"
+        found = find_partners(
+            [(folder, folder)], pictures=(".jpg",), note_of=lambda name: f"{Path(name).stem}.json", key=lambda path: path.stem
+        )  # fmt: skip
+        if not found.pictures and not found.lone_notes:
+            lost = what_is_lost("ReasonSeg", self.root)
+            what = f"no picture {split}/NAME.jpg with its {split}/NAME.json is there"
+            if lost is not None:
+                what = f"only parquet files of a mirror are there, not read since {lost}; the authors' own NAME.json files are missing"
             raise missing_data(self.name, what, looked=str(folder), published=self.published)
-        return found
+        found.check(self.name, split, official=self.sizes.get(split), looked=folder, published=self.published)
+        self._partners[split] = found
+        return [path.stem for path in found.pictures]
 
     def make(self, split: str, index: int, entry: str) -> Sample:
         """Draw a question's polygons and open its picture."""
         question = self._question(split, entry)
-        path = inside(self.root, f"{split}/{entry}.jpg")
+        path = inside(self.root / split, f"{entry}.jpg")
         image = self.picture(path)
         size_hw = image.size_wh[1], image.size_wh[0]
         _check_fits(question.shapes, size_hw, f"{entry}.json")
@@ -152,6 +177,11 @@ class ReasonSeg(Benchmark[str]):
         if outside:
             yield Finding(split=split, where=where, kind="outside", what=outside)
 
+    def audit_split(self, split: str) -> Iterator[Finding]:
+        """Find annotation files without a picture."""
+        self.entries(split)
+        return self._partners[split].findings(split)
+
     def _question(self, split: str, stem: str) -> Question:
         """Read one annotation file.
 
@@ -159,7 +189,7 @@ class ReasonSeg(Benchmark[str]):
             BadValueError: Not of the documented form.
         """
         name = f"{split}/{stem}.json"
-        held = load_json(self.need(name), encodings=("utf-8-sig", "cp1252"))
+        held = read_json(self.find(self.root / split, f"{stem}.json"), encodings=("utf-8-sig", "cp1252"))
         if not isinstance(held, dict) or not isinstance(held.get("shapes"), list):
             raise bad_value("file", name, expected="an object with `text`, `is_sentence` and the list `shapes`")
         texts = texts_of(held.get("text"), f"text of {name}")

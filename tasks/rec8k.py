@@ -13,16 +13,22 @@ from visenv.errors import bad_value
 from visenv.images import Image
 from visenv.task import Profile, Sample
 
-from .benchmark import Benchmark, Finding, inside
+from .benchmark import Benchmark, Finding, plain_name
+from .dense200 import turned_findings
+from .orientation import Points, orientation_of, upright_points
 from .profiles import PROFILES
 from .reading import field_of, number_of, read_json, text_of
+from .unusable import Unusable, each_usable
 
 __all__ = ["REC8K"]
 
 MAX_SIDE_PX = 8192
 """Pictures with a longer side are shrunk to it, points and all; the metric divides by width and height."""
+MAX_GIVEN_PX = 32_768
+"""Longest side of a picture that is opened to be shrunk."""
 MAX_POINTS = 100_000
-Points = tuple[tuple[float, float], ...]
+FOLDER = "rec-8k"
+"""Of the pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,7 @@ class _Entry:
     """Of the attribute that the phrase goes by."""
 
 
-class REC8K(Benchmark[_Entry]):
+class REC8K(Benchmark[_Entry | Unusable]):
     """Count the objects that a phrase describes, better with a box around each.
 
     ## Description
@@ -43,10 +49,11 @@ class REC8K(Benchmark[_Entry]):
     ``REC8K/rec-8k/``, which the authors' script gathers from nine other data sets.
 
     ## Action Space
-    Tool calls, ended by ``submit`` (the objects found), ``submit_count`` (a number) or ``submit_none``.
+    Calls of the toolset's tools; the answer is the objects found, a number, or that there is none.
 
     ## Observation Space
-    The phrase in a request to count, and the picture.
+    The phrase in a request to count, and the picture, upright; the points, which are those of the stored picture, are turned with it
+    where its EXIF tag turns it. A side of more than 8,192 px is shrunk to that.
 
     ## Starting State
     The whole picture is visible; there are no objects.
@@ -55,17 +62,21 @@ class REC8K(Benchmark[_Entry]):
     Primary score: 1 - min(1, |count - truth| / max(1, truth)).
 
     ## Episode End
-    When an answer is submitted, or at the turn limit.
+    Terminated when an answer is submitted (``submitted``) or with the fifth invalid call (``agent_error``); truncated at the turn
+    limit (``turn_limit``).
 
     ## Information
-    ``sample_id``, ``reason``, ``error``, ``failed``, ``terms``; at the end ``score``.
+    ``sample_id``, ``reason``, ``error``, ``failed``, ``terms``; at the end ``score``. A sample's ``meta``, never shown to an agent:
+    ``caption``, ``type`` (of the attribute that the phrase goes by), ``source`` (which of the nine sets). Phrases on one picture are
+    one cluster.
 
     ## Arguments
-    ``split``: train, val, test. There is one level.
+    ``split``: train, val, test. There is one level. A pair that cannot be used keeps its place, and its sample says what is wrong.
 
     ## Metrics
     ``rec8k/official``: MAE and RMSE; precision, recall and F1 where boxes are submitted: its limit comes from the predicted
-    boxes, so a bare number or points have none.
+    boxes, so a bare number or points have none. The authors count a picture without objects as one with one; ``MAE_true`` and
+    ``RMSE_true`` do not.
 
     ## References
     Dai, Liu and Cheung, "Referring Expression Counting", CVPR 2024.
@@ -83,8 +94,9 @@ class REC8K(Benchmark[_Entry]):
     published: ClassVar[str] = "https://github.com/sydai/referring-expression-counting"
     licence: ClassVar[str] = "code MIT; the pictures are under the terms of their nine sources"
     sizes: ClassVar[Mapping[str, int]] = {"train": 10_555, "val": 3_336, "test": 3_231}
+    takes_turned: ClassVar[bool] = True
 
-    def read(self, split: str) -> Sequence[_Entry]:
+    def read(self, split: str) -> Sequence[_Entry | Unusable]:
         """Read the pairs of a split, in the order of the authors' list."""
         listed, found = read_json(self.need("anno/splits.json")), read_json(self.need("anno/annotations.json"))
         if not isinstance(listed, dict) or not isinstance(found, dict):
@@ -92,48 +104,53 @@ class REC8K(Benchmark[_Entry]):
         pairs = field_of(listed, split, "splits.json")
         if not isinstance(pairs, list):
             raise bad_value(f"{split} of splits.json", pairs, expected="a list of pairs")
-        return [self._entry(pair, found, f"{split}[{k}] of splits.json") for k, pair in enumerate(pairs)]
+        return each_usable(lambda at: _entry(at[1], found, f"{split}[{at[0]}] of splits.json"), enumerate(pairs))
 
-    def make(self, split: str, index: int, entry: _Entry) -> Sample:
+    def make(self, split: str, index: int, entry: _Entry | Unusable) -> Sample:
         """Make the sample of a pair."""
-        path = self.need(f"rec-8k/{entry.image}")
-        image = self.picture(path)
-        scale = min(1.0, MAX_SIDE_PX / max(image.size_wh))
-        points = entry.points_xy
-        if scale < 1:
-            image = _shrunk(image, scale)
-            points = tuple((x * scale, y * scale) for x, y in points)
+        if isinstance(entry, Unusable):
+            entry.fail()
+        path = self.find(self.root / FOLDER, entry.image)
+        given = self.picture(path, max_side_px=MAX_GIVEN_PX)
+        points = upright_points(entry.points_xy, orientation_of(path), given.size_wh)
+        image = given if max(given.size_wh) <= MAX_SIDE_PX else _shrunk(given)
+        if image is not given:
+            across, down = (new / old for new, old in zip(image.size_wh, given.size_wh, strict=True))
+            points = tuple((x * across, y * down) for x, y in points)
         target = Target(kind=self.kind, size_hw=image.size_wh[::-1], points_xy=points)
         return Sample(
             id=self.sample_id(split, index), task=self.name, split=split, level=1, index=index, images=(image,),
             instruction=f"Count the objects that this phrase describes: {entry.caption}", target=target, cluster=entry.image,
-            files=(path if scale == 1 else None,),
+            files=(path if image is given else None,),
             meta={"caption": entry.caption, "type": entry.kind, "source": _source(entry.image)},
         )  # fmt: skip
 
-    def audit_entry(self, split: str, index: int, entry: _Entry) -> Iterator[Finding]:
-        """Find, beside what keeps the sample from being made, points outside of the picture."""
+    def audit_entry(self, split: str, index: int, entry: _Entry | Unusable) -> Iterator[Finding]:
+        """Find, beside what keeps the sample from being made, points outside of the picture and a turned picture."""
         found = list(super().audit_entry(split, index, entry))
         yield from found
-        if not found:
-            height, width = (sample := self.make(split, index, entry)).target.size_hw
-            outside = sum(not (0 <= x <= width and 0 <= y <= height) for x, y in sample.target.points_xy)
-            if outside:
-                yield Finding(
-                    split=split, where=sample.id, kind="outside", what=f"{outside} points outside of {width} x {height} px"
-                )  # fmt: skip
+        if found or isinstance(entry, Unusable):
+            return
+        height, width = (sample := self.make(split, index, entry)).target.size_hw
+        outside = sum(not (0 <= x <= width and 0 <= y <= height) for x, y in sample.target.points_xy)
+        if outside:
+            what = f"{outside} points outside of {width} x {height} px"
+            yield Finding(split=split, where=sample.id, kind="outside", what=what)
+        yield from turned_findings(sample, self.find(self.root / FOLDER, entry.image))
 
-    def _entry(self, pair: object, found: Mapping[str, Any], where: str) -> _Entry:
-        if not isinstance(pair, list) or len(pair) != 2:
-            raise bad_value(where, pair, expected="an image id and a caption")
-        image, caption = (text_of(part, where) for part in pair)
-        inside(self.root, f"rec-8k/{image}")
-        about = field_of(_object(field_of(found, image, "annotations.json"), image), caption, image)
-        about = _object(about, f"{image}: {caption}")
-        return _Entry(
-            image=image, caption=caption, points_xy=_points(field_of(about, "points", image), f"points of {image}"),
-            kind=text_of(about.get("type") or "", f"type of {image}", may_be_empty=True),
-        )  # fmt: skip
+
+def _entry(pair: object, found: Mapping[str, Any], where: str) -> _Entry:
+    if not isinstance(pair, list) or len(pair) != 2:
+        raise bad_value(where, pair, expected="an image id and a caption")
+    image, caption = (text_of(part, where) for part in pair)
+    plain_name(image)
+    about = field_of(_object(field_of(found, image, "annotations.json"), image), caption, image)
+    about = _object(about, f"{image}: {caption}")
+    kind = about.get("type")
+    return _Entry(
+        image=image, caption=caption, points_xy=_points(field_of(about, "points", image), f"points of {image}"),
+        kind=text_of(kind, f"type of {image}", may_be_empty=True) if isinstance(kind, str) else "",  # of no score: analysis only
+    )  # fmt: skip
 
 
 def _object(value: Any, where: str) -> dict[str, Any]:
@@ -151,7 +168,8 @@ def _points(values: object, where: str) -> Points:
     return tuple((number_of(x, where), number_of(y, where)) for x, y in values)
 
 
-def _shrunk(image: Image, scale: float) -> Image:
+def _shrunk(image: Image) -> Image:
+    scale = MAX_SIDE_PX / max(image.size_wh)
     width, height = (max(1, min(MAX_SIDE_PX, round(side * scale))) for side in image.size_wh)
     return Image(cv2.resize(image.pixels, (width, height), interpolation=cv2.INTER_AREA))  # type: ignore[arg-type]
 

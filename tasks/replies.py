@@ -47,7 +47,7 @@ def blink_choice(reply: str | None, num_options: int) -> str | None:
     return None
 
 
-def muirbench_choice(reply: str | None, options: Mapping[str, str]) -> str | None:
+def muirbench_choice(reply: str | None, options: Mapping[str, str], known: Sequence[str] | None = None) -> str | None:
     """Return the letter that MuirBench's parser finds, or ``None`` where it would draw one at random.
 
     Looks for ``(X)``; if there is none, for the letter between spaces; if there is none and the reply has more than five
@@ -56,6 +56,7 @@ def muirbench_choice(reply: str | None, options: Mapping[str, str]) -> str | Non
     Args:
         reply: What was said.
         options: Text by letter, in order; of options that end at one place the first wins.
+        known: The letters to look for; those of ``options`` by default.
 
     Source: parse_multi_choice_response in eval/utils/postprocess.py of muirbench/MuirBench@840b85fe.
     """
@@ -65,7 +66,7 @@ def muirbench_choice(reply: str | None, options: Mapping[str, str]) -> str | Non
         reply = reply.strip(mark)
     reply = f" {reply} "
     for form in ("({})", " {} "):
-        found = {letter: reply.rfind(form.format(letter)) for letter in options}
+        found = {letter: reply.rfind(form.format(letter)) for letter in (options if known is None else known)}
         if max(found.values(), default=-1) >= 0:
             return max(found, key=found.__getitem__)
     if len(reply.split()) > 5:
@@ -93,10 +94,12 @@ class MuirBenchParser:
             raise ValueError(f"`fallback` is {fallback!r}. Expected 'none' or 'random'.")
         self._random = random.Random(MUIRBENCH_SEED) if fallback == "random" else None
 
-    def __call__(self, reply: str, options: Mapping[str, str]) -> tuple[str | None, bool]:
-        """Return the letter, and whether nothing was found, so that it is a guess or ``None``."""
-        choice = muirbench_choice(reply, options)
+    def __call__(
+        self, reply: str, options: Mapping[str, str], known: Sequence[str] | None = None
+    ) -> tuple[str | None, bool]:
+        """Return the letter, and whether nothing was found, so that it is a guess among ``known`` or ``None``."""
+        choice = muirbench_choice(reply, options, known)
         if choice is not None:
             return choice, False
-        guess: Sequence[str] = list(options)
+        guess = list(options if known is None else known)
         return (self._random.choice(guess) if self._random and guess else None), True

@@ -38,6 +38,7 @@ class EpisodeSpec:
     """What a player is told before its episode starts. Nothing of the truth, except through ``privilege``."""
 
     task: str
+    """Its name, with options where it has any, such as ``COCO:mode=count``; secrets left out."""
     split: str
     level: int
     kind: AnswerKind

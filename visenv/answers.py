@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from .errors import bad_value
-from .masks import Mask, union_masks
+from .errors import bad_value, short
+from .masks import Mask, read_masks, union_masks
 
-__all__ = ["Answer", "AnswerKind", "Box", "Target"]
+__all__ = ["Answer", "AnswerKind", "Box", "Target", "is_finite", "read_numbers", "read_texts"]
 
 Box = tuple[float, float, float, float]
+MAX_COUNT = 2**53
+"""Of a number that was submitted, either way: what JSON keeps."""
 
 
 class AnswerKind(StrEnum):
@@ -34,6 +36,10 @@ class AnswerKind(StrEnum):
     """The letter of an option."""
 
 
+OBJECTS = (AnswerKind.MASK, AnswerKind.BOXES)
+"""Kinds of which none may be the right answer; looked up once, as looking up a member of an enum is slow."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
     """What an agent submitted, in pixels of the first source image."""
@@ -45,9 +51,9 @@ class Answer:
     boxes_xyxy: tuple[Box, ...] = ()
     """One box per submitted object, half-open."""
     labels: tuple[str, ...] = ()
-    """What each object was called, parallel to ``boxes_xyxy``, or none at all."""
+    """What each object was called, parallel to ``boxes_xyxy``, or to ``masks`` without boxes; or none at all."""
     scores: tuple[float, ...] = ()
-    """How sure the agent was of each object, in [0, 1], parallel to ``boxes_xyxy``; none at all counts as sure."""
+    """How sure the agent was of each object, in [0, 1], parallel to the same; none at all counts as sure."""
     points_xy: tuple[tuple[float, float], ...] = ()
     """Objects that were counted by a point each, where there are no boxes."""
     count: int | None = None
@@ -81,20 +87,24 @@ class Answer:
             BadValueError: Not that form.
         """
         try:
-            count = data["count"]
-            choice = data["choice"]
-            if type(count) not in (int, type(None)) or not isinstance(choice, (str, type(None))):
-                raise TypeError("count or choice of another type")
+            no_target, count, choice = data["no_target"], data["count"], data["choice"]
+            if type(no_target) is not bool or not isinstance(choice, (str, type(None))):
+                raise TypeError("no_target or choice of another type")
+            if count is not None and (type(count) is not int or abs(count) > MAX_COUNT):
+                raise ValueError(f"count is no integer of {MAX_COUNT} at most")
+            masks, boxes = data["masks"], data["boxes_xyxy"]
+            if not isinstance(masks, (list, tuple)):
+                raise TypeError("masks is not a list")
             for parallel in ("labels", "scores"):
-                if data.get(parallel) and len(data[parallel]) != len(data["boxes_xyxy"]):
-                    raise ValueError(f"{len(data[parallel])} {parallel} for {len(data['boxes_xyxy'])} boxes")
+                if data.get(parallel) and len(data[parallel]) != len(boxes or masks):
+                    raise ValueError(f"{len(data[parallel])} {parallel} for {len(boxes or masks)} objects")
             return cls(
-                no_target=bool(data["no_target"]),
-                masks=tuple(Mask.from_json(m) for m in data["masks"]),
-                boxes_xyxy=tuple(_box(b) for b in data["boxes_xyxy"]),
-                labels=tuple(str(v) for v in data["labels"]),
-                scores=tuple(_finite(v) for v in data.get("scores", ())),
-                points_xy=tuple(_point(p) for p in data.get("points_xy", ())),
+                no_target=no_target,
+                masks=tuple(read_masks(masks)),
+                boxes_xyxy=read_numbers(boxes, 4),
+                labels=read_texts(data["labels"]),
+                scores=tuple(v for (v,) in read_numbers([[v] for v in data["scores"]], 1)) if "scores" in data else (),
+                points_xy=read_numbers(data["points_xy"], 2) if "points_xy" in data else (),
                 count=count,
                 choice=choice,
             )
@@ -138,7 +148,7 @@ class Target:
     @property
     def no_target(self) -> bool:
         """Whether the right answer is that nothing matches."""
-        return self.kind in (AnswerKind.MASK, AnswerKind.BOXES) and not (self.masks or self.boxes_xyxy)
+        return not (self.masks or self.boxes_xyxy) and self.kind in OBJECTS
 
     @property
     def union(self) -> Mask:
@@ -168,18 +178,34 @@ class Target:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _finite(value: Any) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError("a number that is not finite")
-    return number
+def read_numbers(values: object, length: int) -> tuple[Any, ...]:
+    """Read a list of lists of finite numbers as tuples of floats, such as boxes; text is no number, nor is a flag.
+
+    Raises:
+        TypeError: Not a list.
+        ValueError: An entry of it has another form.
+    """
+    if not isinstance(values, (list, tuple)):
+        raise TypeError(f"{short(values, 40)} is not a list")
+    if not values:
+        return ()
+    for value in values:
+        if not isinstance(value, (list, tuple)) or len(value) != length or not all(map(is_finite, value)):
+            raise ValueError(f"{short(value, 40)} is not {length} finite numbers")
+    return tuple(tuple(map(float, value)) for value in values)
 
 
-def _point(values: Any) -> tuple[float, float]:
-    x, y = map(_finite, values)
-    return x, y
+def read_texts(values: object) -> tuple[str, ...]:
+    """Read a list of texts.
+
+    Raises:
+        TypeError: Not that.
+    """
+    if not isinstance(values, (list, tuple)) or (values and not all(isinstance(v, str) for v in values)):
+        raise TypeError(f"{short(values, 40)} is not a list of texts")
+    return tuple(values)
 
 
-def _box(values: Any) -> Box:
-    x1, y1, x2, y2 = map(_finite, values)
-    return x1, y1, x2, y2
+def is_finite(value: object) -> bool:
+    """Whether a value is a number, not too large for a float."""
+    return (type(value) is float and math.isfinite(value)) or (type(value) is int and abs(value) < 1 << 1000)

@@ -15,7 +15,7 @@ from . import __version__, plugins
 from .errors import BadValueError, PluginError, UnknownNameError, VisenvError, say
 from .redaction import find_secrets, redact
 
-__all__ = ["main", "make_app"]
+__all__ = ["add_verb", "main", "make_app"]
 
 FIRST = "visenv demo"
 """The first command to paste."""
@@ -71,16 +71,19 @@ def make_app() -> typer.Typer:
         try:
             function = plugin.load()
             trial = typer.Typer()
-            _add(trial, name, function)
+            add_verb(trial, name, function)
             typer.main.get_group(trial)  # typer reads annotations only here
         except Exception as error:  # somebody else's function: whatever is wrong with it, the other verbs work
             function = _broken(error)
-        verbs[name] = _add(app, name, function)
+        verbs[name] = add_verb(app, name, function)
     return app
 
 
-def _add(app: typer.Typer, name: str, function: Any) -> str:
-    """Add a verb and return the line that says what it does."""
+def add_verb(app: typer.Typer, name: str, function: Any) -> str:
+    """Add a verb, a function or an application of its own, and return the line that says what it does.
+
+    A function's docstring is its help; what follows a line ``Examples:`` is printed at the end as it stands.
+    """
     if isinstance(function, typer.Typer):
         app.add_typer(function, name=name)
         return str(function.info.help or "")

@@ -79,6 +79,7 @@ class VisenvEnv(gym.Env[Observation, ToolCall], EzPickle):
         self,
         task: str,
         *,
+        task_options: Mapping[str, Any] | None = None,
         split: str | None = None,
         level: int | None = None,
         toolset: str | Toolset = "full",
@@ -93,7 +94,8 @@ class VisenvEnv(gym.Env[Observation, ToolCall], EzPickle):
         """Make the environment.
 
         Args:
-            task: Task name, such as ``EmojiRef``.
+            task: Task name, such as ``EmojiRef``, or with options, such as ``COCO:mode=count``.
+            task_options: Options of the task instead, such as ``{"mode": "count"}``, for ``gym.make`` with an id.
             split: Which samples; by default ``val``, or the first of a task without it.
                 ``reset(options={"split": …})`` overrides it for one episode.
             level: Difficulty; the first level by default.
@@ -108,14 +110,16 @@ class VisenvEnv(gym.Env[Observation, ToolCall], EzPickle):
 
         Raises:
             UnknownNameError: No such task, split, level, toolset, memory policy, expert, reward or grammar.
+            BadValueError: The task has no such option, or another argument is wrong.
         """
         EzPickle.__init__(
-            self, task, split=split, level=level, toolset=toolset, memory=memory, experts=experts, reward=reward,
-            grammar=grammar, max_turns=max_turns, max_invalid_calls=max_invalid_calls, render_mode=render_mode,
+            self, task, task_options=task_options, split=split, level=level, toolset=toolset, memory=memory,
+            experts=experts, reward=reward, grammar=grammar, max_turns=max_turns, max_invalid_calls=max_invalid_calls,
+            render_mode=render_mode,
         )  # fmt: skip
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise bad_value("render_mode", render_mode, expected=f"one of {self.metadata['render_modes']} or None")
-        self.task = make_task(task)
+        self.task = make_task(task, **(task_options or {}))
         self.split = default_split(self.task) if split is None else split
         self.level = self.task.levels[0] if level is None else level
         self.task.num_samples(self.split, self.level)
@@ -199,13 +203,23 @@ def render_episode(episode: Episode) -> npt.NDArray[np.uint8]:
     return draw_objects(newest.image, here, from_source=matrix).pixels.copy()
 
 
-def make_task(name: str) -> Task:
+def make_task(spec: str, /, **options: Any) -> Task:
     """Return a task by name.
+
+    Args:
+        spec: Its name, such as ``EmojiRef``, or with options, such as ``COCO:mode=count``.
+        **options: Further options, of any type; ``root``, where its data lies, can only be given here.
 
     Raises:
         UnknownNameError: There is none of that name.
+        PluginError: It cannot be imported.
+        BadValueError: It has no such option.
+
+    Example:
+        >>> make_task("COCO:mode=count").kind.value
+        'count'
     """
-    task: Task = plugins.load("tasks", name)()
+    task: Task = plugins.build("tasks", spec, **options)
     return task
 
 

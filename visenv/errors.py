@@ -60,6 +60,16 @@ class InfrastructureError(VisenvError):
 class MissingDataError(VisenvError, FileNotFoundError):
     """A file of a data set is not where it was expected."""
 
+    what: str = ""
+    """What is missing, a clause; empty where :func:`missing_data` did not word the error."""
+    looked: str = ""
+    """Where it was looked for."""
+
+    @property
+    def brief(self) -> str:
+        """What is missing and where it was looked for, without what to do."""
+        return f"{self.what}; looked in {self.looked}" if self.what else str(self)
+
     def __str__(self) -> str:
         return str(self.args[0])
 
@@ -138,10 +148,12 @@ def missing_data(task: str, what: str, *, looked: str, published: str) -> Missin
         looked: Where it was looked for.
         published: Where its authors publish it.
     """
-    return MissingDataError(
+    error = MissingDataError(
         f"Task {task!r}: {what}. Looked in {looked}. Published by its authors at {published}. "
-        "Put it there, or set VISENV_DATA to the folder that holds it."
+        f"Put it there, or set VISENV_DATA to the folder that holds it, and check with `visenv data check {task}`."
     )
+    error.what, error.looked = what, looked
+    return error
 
 
 def missing_extra(what: str, extra: str) -> MissingExtraError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import stat
 import threading
 import weakref
 from pathlib import Path
@@ -12,13 +13,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as PilImage
-from PIL import ImageOps
+from PIL import ImageOps, UnidentifiedImageError
 
-from .errors import bad_value
+from .errors import BadValueError, bad_value
 
-__all__ = ["Image", "ImageStore", "Pixels", "load_image", "visual_tokens"]
+__all__ = ["FORMATS", "Image", "ImageStore", "Pixels", "decode_image", "load_image", "visual_tokens"]
 
 Pixels = npt.NDArray[np.uint8]
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+"""Formats whose decoders Pillow has built in. By itself it would hand a PostScript file named ``.jpg`` to another program."""
+MAX_BYTES = 2**28
+"""Largest file of a picture that is read."""
+MAX_PX = 2**27
+"""Most pixels of a picture that is decoded."""
 
 
 class Image:
@@ -105,18 +113,80 @@ class ImageStore:
         return len(self._images)
 
 
-def load_image(path: str | Path) -> Image:
-    """Read a picture file, EXIF orientation applied, as RGB.
+def load_image(path: str | Path, *, max_bytes: int = MAX_BYTES, max_side_px: int | None = None) -> Image:
+    """Read a picture file, EXIF orientation applied, as RGB; what is decoded is decided by its content, not by its name.
+
+    Args:
+        path: What to read.
+        max_bytes: Largest file that is read.
+        max_side_px: Largest width or height; any by default.
 
     Raises:
-        BadValueError: The file is not a readable picture.
+        BadValueError: The file is not a readable picture in one of :data:`FORMATS`, or is too large.
     """
     try:
-        with PilImage.open(path) as file:
-            upright = ImageOps.exif_transpose(file)
-            return Image(np.array((upright or file).convert("RGB")))
-    except (OSError, SyntaxError, PilImage.DecompressionBombError) as error:
+        found = Path(path).stat()
+        if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+            raise bad_value("path", str(path), expected="a file that holds a picture")
+        if found.st_size > max_bytes:
+            raise bad_value("path", str(path), expected=f"a picture of at most {max_bytes} bytes")
+        data = Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte; our own error passes
+        if isinstance(error, BadValueError):
+            raise
         raise bad_value("path", str(path), expected=f"a readable picture ({error})") from error
+    return decode_image(data, where=str(path), max_bytes=max_bytes, max_side_px=max_side_px)
+
+
+def decode_image(
+    data: bytes,
+    *,
+    where: str,
+    formats: tuple[str, ...] = FORMATS,
+    max_bytes: int = MAX_BYTES,
+    max_side_px: int | None = None,
+) -> Image:
+    """Decode a picture's bytes, EXIF orientation applied, as RGB.
+
+    Transparency is left out, the colour below it shows; values of 16 bits are cut to their upper 8.
+
+    Args:
+        data: A file's content.
+        where: Where it is from, for the message.
+        formats: Those of :data:`FORMATS` that are decoded.
+        max_bytes: Longest ``data``.
+        max_side_px: Largest width or height; any by default.
+
+    Raises:
+        BadValueError: It is not a readable picture in one of ``formats``, or is too large.
+    """
+    if len(data) > max_bytes:
+        raise bad_value("picture", f"{len(data)} bytes", expected=f"at most {max_bytes} bytes in {where}")
+    try:
+        with PilImage.open(io.BytesIO(data), formats=formats) as file:
+            if max_side_px is not None and max(file.size) > max_side_px:  # known before a pixel is decoded
+                raise bad_value("picture", file.size, expected=f"sides of at most {max_side_px} px in {where}")
+            if file.width * file.height > MAX_PX:
+                raise bad_value("picture", file.size, expected=f"at most {MAX_PX} pixels in {where}")
+            upright = ImageOps.exif_transpose(file)
+            return Image(_rgb(file if upright is None else upright))
+    except BadValueError:
+        raise
+    except Exception as error:  # the boundary to decoders, which raise nearly anything on damaged bytes
+        unknown = isinstance(error, UnidentifiedImageError)  # whose text names an address in memory
+        why = f"it is none of {', '.join(formats)}" if unknown else error
+        raise bad_value("picture", data[:16], expected=f"a readable picture in {where} ({why})") from error
+
+
+def _rgb(file: PilImage.Image) -> Pixels:
+    """Return the pixels as RGB of 8 bits; Pillow would clip deeper ones to white, and warn of a palette's transparency."""
+    if file.mode.startswith("I;16"):
+        return np.repeat((np.asarray(file) >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+    if file.mode in ("I", "F"):
+        raise ValueError(f"pixels of mode {file.mode}, of 32 bits; expected 8 or 16")
+    if file.mode in ("P", "PA") and "transparency" in file.info:
+        file = file.convert("RGBA")
+    return np.array(file.convert("RGB"))
 
 
 def visual_tokens(size_wh: tuple[int, int], *, token_side_px: int = 32) -> int:

@@ -9,13 +9,26 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from .errors import PluginError, bad_value, say, short, stops_the_process, unknown_name
-from .specs import parse_spec
+from .specs import name_of, read_value, split_options, write_spec
 
-__all__ = ["GROUPS", "Plugin", "build", "check", "find", "load", "names", "plugins"]
+__all__ = [
+    "GROUPS",
+    "Plugin",
+    "build",
+    "canonical",
+    "check",
+    "find",
+    "load",
+    "names",
+    "option_names",
+    "plugins",
+]
 
 GROUPS = ("agents", "commands", "experts", "tasks", "toolsets")
 CALLED = ("agents", "commands", "experts", "tasks")
 """Groups whose objects are called: classes and functions."""
+LOCAL = {"tasks": {"root": "Where data lies is a matter of this machine: set VISENV_DATA."}}
+"""By group: parameters that no spec sets, because they do not belong to what is named; and what to do instead."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,8 +126,66 @@ def load(group: str, name: str) -> Any:
     return find(group, name).load()
 
 
-def build(group: str, spec: str) -> Any:
+def build(group: str, spec: str, /, **more: Any) -> Any:
     """Make a plugin's object from its name with options, ``NAME:key=value,…``.
+
+    Args:
+        group: One of :data:`GROUPS`.
+        spec: Name with options.
+        **more: Further arguments, of any type; also those that no spec may set.
+
+    Raises:
+        UnknownNameError: There is none of that name.
+        PluginError: It cannot be imported.
+        BadValueError: It has no such option, or needs one that is not given.
+    """
+    make, options = check(group, spec, **more)
+    try:
+        return make(**options)
+    except SystemExit as error:
+        raise PluginError(f"The {group.rstrip('s')} {spec!r} cannot be made: {say(error)}.") from error
+
+
+def check(group: str, spec: str, /, **more: Any) -> tuple[Any, dict[str, Any]]:
+    """Return what makes a plugin's object and the arguments to make it with, and make nothing.
+
+    Values are read as :func:`~visenv.specs.read_value` says, unless the option is declared to be text: then they are text,
+    ``images=2017`` too.
+
+    Raises:
+        UnknownNameError: There is none of that name.
+        PluginError: It cannot be imported.
+        BadValueError: It has no such option, or needs one that is not given.
+    """
+    name, texts = split_options(spec)
+    make = load(group, name)
+    parameters = inspect.signature(make).parameters
+    options: dict[str, Any] = {}
+    for key, text in texts.items():
+        if key in LOCAL.get(group, {}):
+            has = ", ".join(option_names(group, make)) or "none"
+            raise bad_value("option", key, expected=f"one that {name!r} has ({has})", remedy=LOCAL[group][key])
+        options[key] = _read(key, text, as_text=key in parameters and _takes_text(parameters[key]))
+    try:
+        inspect.signature(make).bind(**options, **more)
+    except TypeError as error:
+        has = ", ".join(option_names(group, make)) or "none"
+        raise bad_value(group.rstrip("s"), name, expected=f"options that it has ({has}); {error}") from None
+    return make, options | more
+
+
+def option_names(group: str, make: Any) -> list[str]:
+    """Return the options that a plugin's object, imported, can be given by name."""
+    fixed = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(make).parameters.values()
+    return [p.name for p in parameters if p.kind not in fixed and p.name not in LOCAL.get(group, {})]
+
+
+def canonical(group: str, spec: str) -> str:
+    """Return a spec as all equal ones are written.
+
+    The name is as registered, options are in the order of their names, and those that say what is the default anyway are
+    left out.
 
     Raises:
         UnknownNameError: There is none of that name.
@@ -122,25 +193,27 @@ def build(group: str, spec: str) -> Any:
         BadValueError: It has no such option, or needs one that is not given.
     """
     make, options = check(group, spec)
-    try:
-        return make(**options)
-    except SystemExit as error:
-        raise PluginError(f"The {group.rstrip('s')} {spec!r} cannot be made: {say(error)}.") from error
+    parameters = inspect.signature(make).parameters
+    kept = {k: v for k, v in options.items() if k not in parameters or not _is_default(v, parameters[k])}
+    return write_spec(find(group, name_of(spec)).name, kept)
 
 
-def check(group: str, spec: str) -> tuple[Any, dict[str, Any]]:
-    """Return what makes a plugin's object and the options to make it with, and make nothing.
+def _read(key: str, text: str | None, *, as_text: bool) -> Any:
+    if not as_text:
+        return read_value(text)
+    if text is None:
+        raise bad_value("option", key, expected=f"a value, {key}=TEXT")
+    return text
 
-    Raises:
-        UnknownNameError: There is none of that name.
-        PluginError: It cannot be imported.
-        BadValueError: It has no such option, or needs one that is not given.
-    """
-    name, options = parse_spec(spec)
-    make = load(group, name)
-    try:
-        inspect.signature(make).bind(**options)
-    except TypeError as error:
-        known = ", ".join(inspect.signature(make).parameters) or "none"
-        raise bad_value(group.rstrip("s"), name, expected=f"options that it has ({known}); {error}") from None
-    return make, options
+
+def _takes_text(parameter: inspect.Parameter) -> bool:
+    """Whether a parameter is declared to be text, and no number or truth value."""
+    declared = parameter.annotation
+    if not isinstance(declared, str):  # a class, or the union of some
+        declared = declared.__name__ if isinstance(declared, type) else str(declared)
+    kinds = {kind.strip() for kind in declared.split("|")}
+    return "str" in kinds and not kinds & {"bool", "float", "int"}
+
+
+def _is_default(value: Any, parameter: inspect.Parameter) -> bool:
+    return type(value) is type(parameter.default) and bool(value == parameter.default)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from .answers import Answer, AnswerKind, Target
+from .errors import bad_value
 from .images import Image
 
-__all__ = ["Metrics", "Profile", "Row", "Sample", "Task"]
+__all__ = ["Metrics", "Profile", "Row", "Sample", "Task", "profiles_of"]
 
 Row = dict[str, Any]
 """One sample's score: integers, lists of integers and flags only."""
@@ -32,6 +33,8 @@ class Profile:
     """Reduce rows to the published metrics."""
     primary: Callable[[Mapping[str, Any]], float]
     """One row's primary score in [0, 1], for means over tasks and for rewards."""
+    undefined: Mapping[str, str] = field(default_factory=dict)
+    """Why a metric may be ``None``, by its name and in a few words, such as ``needs boxes``; shown in its place."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +60,11 @@ class Sample:
 
 @runtime_checkable
 class Task(Protocol):
-    """A benchmark. Implementations are cheap to make and read data lazily."""
+    """A benchmark. Implementations are cheap to make and read data lazily.
+
+    One may also have ``also``, a tuple of further profiles whose metrics are shown beside ``profile``'s. They score the
+    final answer; scores, ranks and rewards are ``profile``'s alone. Ask for them with :func:`profiles_of`.
+    """
 
     name: ClassVar[str]
     version: ClassVar[str]
@@ -86,3 +93,16 @@ class Task(Protocol):
             BadValueError: ``index`` is outside the split.
         """
         ...
+
+
+def profiles_of(task: Task) -> tuple[Profile, ...]:
+    """Return every profile of a task: first the one that makes its scores, then those that are shown beside it.
+
+    Raises:
+        BadValueError: One of them is no profile, or two have one name.
+    """
+    beside = getattr(task, "also", ())
+    fine = isinstance(beside, tuple) and all(isinstance(profile, Profile) for profile in beside)
+    if not fine or len({task.profile.name, *(profile.name for profile in beside)}) <= len(beside):
+        raise bad_value(f"also of {task.name}", beside, expected="a tuple of profiles, each of another name")
+    return task.profile, *beside

@@ -2,14 +2,14 @@
 
 What is permuted: the pictures of a sample of kind ``choice`` with two or more of them. Letters and their options stay where they
 are, so the right letter stays right. In the instruction and the option texts, what refers to a picture by its place is
-rewritten to its new place: names (``img_0``), numbers (``image 2``, ``Image #2``, ``Figure 2``) and ordinals (``the first
-image``, ``2nd picture``). The pictures are named ``img_0``, ``img_1``, … in the order shown, as always.
+rewritten to its new place: names (``img_0``), numbers (``image 2``, ``Image #2``, ``Figure 2``) and ordinals of one picture
+(``the first image``, ``2nd picture``). The pictures are named ``img_0``, ``img_1``, … in the order shown, as always.
 
-What keeps its order: everything else. A question with words such as "left", "next", "last", "before", "sequence", with a bare
-ordinal ("the first shows …"), with a list or a letter ("images 1 and 2", "image B"), with ``<image>`` tags, or with a number
-that no picture has, may hang on the order in ways that no rule rewrites safely; its sample is returned as it is, with
-``meta["order"]`` the given one. A question without any reference may still mean "the first is the reference" silently: look
-at ``meta["order"]`` and at the data before training on it.
+What keeps its order: everything else. A question with words such as "left", "next", "last", "before", "sequence", with an
+ordinal of anything but one picture ("the first shows …", "the first two images", "a first person image"), with a list or a
+letter ("images 1 and 2", "image B"), with ``<image>`` tags, or with a number that no picture has, may hang on the order in ways
+that no rule rewrites safely; its sample is returned as it is, with ``meta["order"]`` the given one. A question without any
+reference may still mean "the first is the reference" silently: look at ``meta["order"]`` and at the data before training on it.
 
 Source: PeRL (arXiv 2506.14907) permutes the pictures of multi-image prompts; its code is not public, the rewriting is ours.
 """
@@ -35,22 +35,32 @@ from .tools import ToolCall
 __all__ = ["PermuteImages", "PermutedTask", "consistency", "permute_images"]
 
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
-NOUN = r"(?:images?|pictures?|photos?|photographs?|figures?|paintings?)"
+NTH_DIGITS = r"\d+(?:st|nd|rd|th)"
+KINDS = "image|picture|photo|photograph|figure|painting"
+NOUN = rf"(?:{KINDS})s?"
+SINGLE = (
+    rf"\s+(?:(?:given|reference|input|query|source|target)\s+)?(?:{KINDS})\b"
+    r"(?!\s+(?:pair|set|group|series|row|column|half)s?\b)"
+)
+"""What may follow an ordinal that means one picture: "first two images" and "first person image" mean something else."""
 NAME = re.compile(r"\bimg_(\d+)\b")
-NUMBER = re.compile(rf"\b({NOUN}\s*(?:#|no\.|number)?\s*)(\d+)\b(?![.,]\d)", re.IGNORECASE)
-ORDINAL = re.compile(rf"\b({'|'.join(ORDINALS)})(\s+(?:\w+\s+)?{NOUN}\b)", re.IGNORECASE)
-NTH = re.compile(rf"\b(\d+)(?:st|nd|rd|th)(\s+(?:\w+\s+)?{NOUN}\b)", re.IGNORECASE)
+NUMBER = re.compile(rf"\b((?:{KINDS})[ \t]*(?:#|no\.|number)?[ \t]*)(\d+)\b(?![.,]\d)", re.IGNORECASE)
+ORDINAL = re.compile(rf"(?<![\w-])({'|'.join(ORDINALS)})({SINGLE})", re.IGNORECASE)
+NTH = re.compile(rf"(?<![\w-])(\d+)(?:st|nd|rd|th)({SINGLE})", re.IGNORECASE)
 UNSAFE = re.compile(
     rf"<image>|\b(?:{'|'.join(ORDINALS)}|last|final|next|previous|former|latter|initial|left|right|top|bottom|middle|upper|lower"
     r"|before|after|between|order|sequence|sequential|sequentially|consecutive|chronological|start|begin|beginning|end"
-    r"|\d+(?:st|nd|rd|th))\b",
+    rf"|{NTH_DIGITS})\b|\b{NOUN}\s*(?:#|no\.|number)?\s*\(?\d",
     re.IGNORECASE,
 )
+"""Looked for in what is left when references that can be rewritten are gone."""
 LIST = re.compile(
-    rf"\b{NOUN}\s*(?:#|no\.|number)?\s*(?:\d+\s*(?:,|and|or|to|&|-|–|/)\s*\d|(?:[a-j]|one|two|three|four|five|six)\b)",
+    rf"\b{NOUN}[ \t]*(?:#|no\.|number)?[ \t]*"
+    r"(?:\d+\s*(?:,|and|or|to|&|-|–|/)\s*\d|\(?(?:[a-j]|one|two|three|four|five|six)\b)"
+    rf"|\b(?:an?|one|another|each|every|any)\s+(?:{'|'.join(ORDINALS)}|{NTH_DIGITS})\b",
     re.IGNORECASE,
 )
-"""``images 1 and 2``, ``image B``, ``image two``: references that are not rewritten."""
+"""``images 1 and 2``, ``image B``, ``image two``, ``every second image``: what is not rewritten."""
 HOLD = "\x02"
 """Stands before a reference that has been rewritten, while the rest of the text is looked at."""
 

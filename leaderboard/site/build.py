@@ -13,25 +13,32 @@ from visenv.errors import bad_value
 from visenv.task import Task
 
 from ..records import EpisodeRecord, plain
+from ..shelf import TaskShelf
+from ..summary import Beside, SummaryRow
+from ..units import unit_of
 from .checks import check_run
 from .episodes import episode_data
 from .folder import FORMAT, SiteFolder
-from .gathering import Place, Run, TaskShelf, find_blocks, overall_rows, read_runs, table_rows
+from .gathering import Place, Run, find_blocks, overall_rows, read_runs, table_rows
 from .samples import Known, Samples
 from .shards import shard, text_hash
-from .units import unit_of
 
 __all__ = ["Progress", "build_site", "site_data"]
 
 Progress = Callable[[int, int], None]
 """Called with the number of steps done and of all: each record is checked, and then written."""
-SCRIPTS = ("text", "load", "rle", "view", "table", "board", "episodes", "pane", "replay", "main")
+SCRIPTS = ("text", "load", "rle", "view", "table", "metrics", "board", "episodes", "pane", "replay", "main")
 """In the order in which the page runs them."""
 OTHER = "the task makes another sample now than the one that was played"
 
 
 def build_site(
-    runs: Sequence[Path], out: Path, *, tasks: Mapping[str, Task] | None = None, progress: Progress | None = None
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    tasks: Mapping[str, Task] | None = None,
+    trust_options: bool = False,
+    progress: Progress | None = None,
 ) -> Path:
     """Write the site of some runs: tables, and a replay of every episode. It opens from disk.
 
@@ -44,6 +51,7 @@ def build_site(
         out: The site's folder: new, empty, or of an earlier site.
         tasks: Tasks by name, to score answers again and to show questions, truths and pictures that the runs did not
             store; those not given are looked up. What cannot be made again is shown without, and the page says why.
+        trust_options: Make tasks with whatever options the runs name (:class:`~visenv.leaderboard.shelf.TaskShelf`).
         progress: Told how far it is.
 
     Returns:
@@ -52,17 +60,22 @@ def build_site(
     Raises:
         BadValueError: A run is none, or ``out`` holds what is not ours.
     """
-    page, _ = site_data(runs, out, tasks=tasks, progress=progress)
+    page, _ = site_data(runs, out, tasks=tasks, trust_options=trust_options, progress=progress)
     return page
 
 
 def site_data(
-    runs: Sequence[Path], out: Path, *, tasks: Mapping[str, Task] | None = None, progress: Progress | None = None
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    tasks: Mapping[str, Task] | None = None,
+    trust_options: bool = False,
+    progress: Progress | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     """Do as :func:`build_site`; return also the rows of its tables, as ``visenv report --json`` prints them."""
     if not runs:
         raise bad_value("runs", [], expected="at least one run directory")
-    shelf = TaskShelf(tasks)
+    shelf = TaskShelf(tasks, trust_options=trust_options)
     read = read_runs(runs, shelf)
     folder = SiteFolder.open(out)
     samples = Samples(folder, shelf)
@@ -75,7 +88,7 @@ def site_data(
         if progress is not None:
             progress(done, total)
 
-    checks = [check_run(run, samples, step) for run in read]
+    checks = [check_run(run, samples, step, trust_options=trust_options) for run in read]
     forged = [check["state"] == "different" for check in checks]
     done = total // 2
     places = find_blocks(read)
@@ -166,26 +179,50 @@ def _question(found: Sequence[tuple[int, EpisodeRecord]], known: Known | str) ->
 def _block(runs: Sequence[Run], place: Place, forged: Sequence[bool]) -> dict[str, Any]:
     rows = table_rows(runs, place, forged)
     task, version, split, level = place
-    metrics = list(dict.fromkeys(name for _, _, row in rows for name in row.metrics))
     profiles = list(dict.fromkeys((row.profile, row.profile_source) for _, _, row in rows))
+    columns, values = _metrics([name for name, _ in profiles], [row for _, _, row in rows])
+    beside = []
+    for name in dict.fromkeys(name for _, _, row in rows for name in row.also):
+        found = [row.also.get(name) for _, _, row in rows]
+        source = next(one.source for one in found if one is not None)
+        theirs, given = _metrics([name], found)
+        beside.append({"name": name, "source": source, "metrics": theirs, "rows": given})
     return {
         "task": task, "version": version, "split": split, "level": level,
-        "metrics": [[name, unit_of(name, [row for _, _, row in rows])] for name in metrics], "profiles": profiles,
-        "differ": _differ(runs, place),
+        "metrics": columns, "profiles": profiles, "also": beside, "differ": _differ(runs, place),
         "rows": [
             {
                 "place": at, "run": number, "agent": row.agent, "privileged": row.privileged, "score": row.primary,
                 "low": row.ci_low, "high": row.ci_high, "clusters": row.num_clusters, "profile": row.profile,
-                "metrics": [row.metrics.get(name) for name in metrics], "n": row.n, "of": row.of,
+                "metrics": values[i], "n": row.n, "of": row.of,
                 "failures": row.failures, "turns": row.turns, "tool_calls": row.tool_calls,
                 "invalid_calls": row.invalid_calls, "visual_tokens": row.visual_tokens,
                 "max_visual_tokens": row.max_visual_tokens, "seconds": row.measured.get("seconds"),
                 "memory_mib": row.measured.get("peak_memory_mib"),
                 "reasons": sorted(row.reasons.items(), key=lambda kv: (-kv[1], kv[0])),
             }
-            for at, number, row in rows
+            for i, (at, number, row) in enumerate(rows)
         ],
     }  # fmt: skip
+
+
+def _metrics(
+    profiles: Sequence[str], rows: Sequence[SummaryRow | Beside | None]
+) -> tuple[list[list[str]], list[list[float | str | None]]]:
+    """Return the metrics of some profiles: name and unit of each, and for each row its values.
+
+    A text in place of a number says why there is none.
+    """
+    names = list(dict.fromkeys(name for row in rows if row is not None for name in row.metrics))
+    columns = []
+    for name in names:
+        numbers = [None if row is None else row.metrics.get(name) for row in rows]
+        columns.append([name, unit_of(name, profiles, numbers)])
+    values: list[list[float | str | None]] = []
+    for row in rows:
+        given = {} if row is None else {**row.metrics, **row.undefined}
+        values.append([given.get(name) for name in names])
+    return columns, values
 
 
 def _differ(runs: Sequence[Run], place: Place) -> bool:

@@ -17,20 +17,21 @@ State = Literal["verified", "unchecked", "unfinished", "different"]
 PROBLEMS_SHOWN = 12
 
 
-def check_run(run: Run, samples: Samples, step: Callable[[], None]) -> dict[str, Any]:
+def check_run(run: Run, samples: Samples, step: Callable[[], None], *, trust_options: bool = False) -> dict[str, Any]:
     """Verify a run and return what the page says of it; the samples made on the way are taken into the site.
 
     Args:
         run: To verify.
         samples: Where its tasks come from.
         step: Called after every record.
+        trust_options: Make tasks with whatever options the run names.
     """
     tasks: dict[str, Task] = {}
     for asked in run.info.tasks:
         watched = samples.watched(asked.name)
         if watched is not None:
             tasks[asked.name] = watched
-    found = verify_run(run.path, tasks=tasks, progress=lambda done, total: step())
+    found = verify_run(run.path, tasks=tasks, trust_options=trust_options, progress=lambda done, total: step())
     return {
         "state": state_of(found), "verdict": found.verdict, "rescored": found.rescored,
         "reaggregated": found.reaggregated, "records": found.records, "num_problems": found.num_problems,

@@ -21,6 +21,9 @@ __all__ = ["report", "write_report"]
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run directories.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The site's folder: new, or of an earlier site.", show_default=False)],
+    trust_options: Annotated[
+        bool, typer.Option("--trust-options", help="The runs are your own: make tasks with whatever options they name.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The rows as one JSON object on standard output.")] = False,
 ) -> None:
     """Make the page of one or several runs: tables, plots, and a replay of every episode.
@@ -33,8 +36,9 @@ def report(
       visenv report runs/a runs/b --out site
       visenv report runs/a --out site --json
     """
-    again = shlex.join(["visenv", "report", *map(str, runs), "--out", str(out)])
-    page, rows = write_report(runs, out, command=again)
+    trusted = ["--trust-options"] if trust_options else []
+    again = shlex.join(["visenv", "report", *map(str, runs), "--out", str(out), *trusted])
+    page, rows = write_report(runs, out, command=again, trust_options=trust_options)
     if as_json:
         typer.echo(json.dumps(rows, allow_nan=False))
         return
@@ -44,17 +48,20 @@ def report(
     typer.echo(f"Report: {page}")
 
 
-def write_report(runs: Sequence[Path], out: Path, *, command: str) -> tuple[Path, dict[str, Any]]:
+def write_report(
+    runs: Sequence[Path], out: Path, *, command: str, trust_options: bool = False
+) -> tuple[Path, dict[str, Any]]:
     """Build a site with progress on standard error; return its page and the rows of its tables.
 
     Args:
         runs: Run directories.
         out: The site's folder.
         command: What continues it, said when it is interrupted.
+        trust_options: Make tasks with whatever options the runs name.
     """
     try:
         with counting("records checked and written") as progress:
-            return site_data(runs, out, progress=progress)
+            return site_data(runs, out, trust_options=trust_options, progress=progress)
     except KeyboardInterrupt:
         print(f"Interrupted. What was written is kept. Continue with\n  {command}", file=sys.stderr)
         raise typer.Exit(130) from None

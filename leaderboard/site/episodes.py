@@ -63,7 +63,7 @@ def episode_data(folder: SiteFolder, run: Run, record: EpisodeRecord, known: Kno
         "seed": str(record.seed),  # more digits than a number in JavaScript has
         "reason": record.reason,
         "failed": record.failed, "failure": record.failure, "answer": answer, "unfit": unfit, "profile": record.profile,
-        "row": record.row, "score": record.score, "reward": record.reward, "attempts": record.attempts,
+        "row": record.row, "also": list(record.also.items()), "score": record.score, "reward": record.reward, "attempts": record.attempts,
         "costs": {
             "turns": record.costs.turns, "tool_calls": record.costs.tool_calls,
             "invalid_calls": record.costs.invalid_calls, "visual_tokens": record.costs.visual_tokens,

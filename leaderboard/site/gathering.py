@@ -10,19 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from visenv import plugins
-from visenv.env import make_task
-from visenv.errors import BadValueError, UnknownNameError, bad_value, short
-from visenv.task import Profile, Task
+from visenv.errors import BadValueError, bad_value, short
+from visenv.task import Profile, profiles_of
 
 from ..cast import PRIVILEGED
 from ..records import EpisodeRecord, Key, RunInfo, TaskInfo
 from ..rundir import latest
 from ..safe_files import parse_json, read_json, read_lines
+from ..shelf import TaskShelf
 from ..summary import Summary, SummaryRow, summarise
 from ..table import ranked
 
-__all__ = ["Place", "Run", "TaskShelf", "find_blocks", "overall_rows", "read_runs", "table_rows"]
+__all__ = ["Place", "Run", "find_blocks", "overall_rows", "read_runs", "table_rows"]
 
 Place = tuple[str, str, str, int]
 """Task, its version, split and level: what has one table."""
@@ -40,40 +39,6 @@ class Run:
     records: Mapping[Key, EpisodeRecord]
     """The record of each episode that counts."""
     summary: Summary
-
-
-class TaskShelf:
-    """The tasks that can be had here, and why others cannot."""
-
-    def __init__(self, tasks: Mapping[str, Task] | None = None) -> None:
-        self._given = dict(tasks or {})
-        self._found: dict[str, Task | str] = {}
-
-    def any(self, name: str) -> Task | str:
-        """Return a task of any version, or why there is none."""
-        if name not in self._found:
-            self._found[name] = self._given.get(name) or _make(name)
-        return self._found[name]
-
-    def get(self, name: str, version: str) -> Task | str:
-        """Return a task of this version, or why there is none."""
-        task = self.any(name)
-        if isinstance(task, str) or task.version == version:
-            return task
-        return f"the run is of version {version} of the task, version {task.version} is installed here"
-
-
-def _make(name: str) -> Task | str:
-    """Return a task by its exact name; never with options, which a file could have made up."""
-    try:
-        if name not in plugins.names("tasks"):
-            return "the task is not installed here"
-        task = make_task(name)
-    except UnknownNameError:
-        return "the task is not installed here"
-    except Exception as error:  # a task's own code, on a machine that may lack what it needs: the page does without
-        return f"the task cannot be used here ({short(str(error))[1:-1]})"
-    return task if task.name == name else "the task installed under its name calls itself otherwise"
 
 
 def read_runs(paths: Sequence[Path], shelf: TaskShelf) -> list[Run]:
@@ -138,15 +103,15 @@ def _record(where: str, line: bytes) -> EpisodeRecord:
 
 
 def _summary(path: Path, info: RunInfo, records: Mapping[Key, EpisodeRecord], shelf: TaskShelf, digest: str) -> Summary:
-    profiles: dict[str, Profile] = {}
+    profiles: dict[str, tuple[Profile, ...]] = {}
     kept = dict(records)
     for asked in info.tasks:
         task = shelf.get(asked.name, asked.version)
         if not isinstance(task, str):
-            profiles[asked.name] = task.profile
+            profiles[asked.name] = profiles_of(task)
             continue
         mine = {k: r for k, r in records.items() if r.task == asked.name}
-        profiles[asked.name] = _as_recorded(next((r.profile for r in mine.values()), asked.name), task)
+        profiles[asked.name] = (_as_recorded(next((r.profile for r in mine.values()), asked.name), task),)
         kept |= {
             k: dataclasses.replace(r, row=None if r.score is None else {"score": r.score}) for k, r in mine.items()
         }

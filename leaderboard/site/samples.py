@@ -9,8 +9,9 @@ from typing import Any, cast
 from visenv.errors import short
 from visenv.task import Sample, Task
 
+from ..shelf import TaskShelf
 from .folder import SiteFolder
-from .gathering import Place, TaskShelf
+from .gathering import Place
 from .pictures import picture_file, to_jpeg
 from .shards import shard
 
@@ -55,7 +56,7 @@ class Samples:
     def watched(self, name: str) -> Task | None:
         """Return a task whose samples the site takes notice of, for whoever checks a run; ``None`` if there is none."""
         task = self._shelf.any(name)
-        return None if isinstance(task, str) else cast(Task, _Watched(task, self))
+        return None if isinstance(task, str) else cast(Task, _Watched(name, task, self))
 
     def known(self, place: Place, index: int) -> Known | str:
         """Return what is known of a sample, or why it cannot be made again."""
@@ -65,14 +66,14 @@ class Samples:
                 if isinstance(task, str):
                     self._known[place, index] = task
                 else:
-                    self.make(task, *place[2:], index)
+                    self.make(place[0], task, *place[2:], index)
             except Exception as error:  # a task's code or data, on a machine that may lack them: the page does without
                 self._known[place, index] = f"the task cannot make it again ({short(str(error), 160)[1:-1]})"
         return self._known[place, index]
 
-    def make(self, task: Task, split: str, level: int, index: int) -> Sample:
-        """Return a sample; whatever the task's code raises."""
-        key = (task.name, task.version, split, level), index
+    def make(self, name: str, task: Task, split: str, level: int, index: int) -> Sample:
+        """Return a sample of a task, by its name with options; whatever the task's code raises."""
+        key = (name, task.version, split, level), index
         if key in self._held:
             self._held.move_to_end(key)
             return self._held[key]
@@ -103,7 +104,8 @@ class Samples:
 class _Watched:
     """A task that hands its samples out through :class:`Samples`."""
 
-    def __init__(self, task: Task, samples: Samples) -> None:
+    def __init__(self, name: str, task: Task, samples: Samples) -> None:
+        self._name = name
         self._task = task
         self._samples = samples
 
@@ -111,7 +113,7 @@ class _Watched:
         return getattr(self._task, name)
 
     def sample(self, split: str, level: int, index: int) -> Sample:
-        return self._samples.make(self._task, split, level, index)
+        return self._samples.make(self._name, self._task, split, level, index)
 
 
 def _num_bytes(sample: Sample) -> int:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from visenv.tasks.profiles import PROFILES
 
-from visenv import plugins
 from visenv.answers import Target
-from visenv.env import make_task
 from visenv.errors import UnknownNameError, short
 from visenv.images import Image
-from visenv.task import Profile, Sample, Task
+from visenv.task import Profile, Sample, Task, profiles_of
 
 from ..records import RunInfo, TaskInfo
 from ..safe_files import printable
 from ..sampling import indices_of, num_asked
+from ..shelf import TaskShelf
 from ._findings import Findings
 from ._result import TaskCheck
 
@@ -30,6 +29,8 @@ MAX_SAMPLES = 1_000_000
 """Most samples that a run may say it asks of a task."""
 MAX_CHOSEN = 2_000_000
 """Most chosen samples times tasks."""
+MAX_BESIDE = 100
+"""Most further profiles of a task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,10 @@ class TaskPlan:
     """Profiles by name, from which the first record's is taken when there is no task."""
     named: str | None = None
     """The profile that the first record names."""
+    beside: tuple[Profile, ...] | None = None
+    """The task's further profiles; ``None`` before the first scored record when only that can name them."""
+    unknown: frozenset[str] = frozenset()
+    """Those of them that nobody here knows."""
     rescored: int = 0
     derived: int = 0
     reaggregated: int = 0
@@ -144,13 +149,26 @@ class TaskPlan:
             known = f"The profile {printable(name)} of {printable(self.info.name)} is not known here"
             found.note(f"{known}: of its numbers only the mean of the recorded scores was computed.")
 
+    def name_beside(self, names: Collection[str], found: Findings) -> None:
+        """Take the further profiles that the first scored record names, where no task says them."""
+        if self.beside is not None:
+            return
+        taken = list(names)[:MAX_BESIDE]
+        self.beside = tuple(self.candidates.get(name) or _stand_in(name) for name in taken)
+        self.unknown = frozenset(name for name in taken if name not in self.candidates)
+        if self.unknown:
+            them = printable(", ".join(sorted(self.unknown)), 300)
+            found.note(f"Beside the score of {printable(self.info.name)}, not known here and not computed: {them}.")
+
     @property
     def aggregating(self) -> Profile:
         """The profile, or a stand-in that has the mean of the recorded scores and no metrics."""
-        return self.profile or Profile(
-            name=self.named or "", source="", row=lambda target, answer: {}, aggregate=lambda rows: {},
-            primary=lambda row: float(row["score"]),
-        )  # fmt: skip
+        return self.profile or _stand_in(self.named or "")
+
+    @property
+    def profiles(self) -> tuple[Profile, ...]:
+        """The profile and the further ones, as far as they are known."""
+        return self.aggregating, *(self.beside or ())
 
     @property
     def check(self) -> TaskCheck:
@@ -163,26 +181,27 @@ class TaskPlan:
         )  # fmt: skip
 
 
-def make_plan(info: TaskInfo, run: RunInfo, tasks: Mapping[str, Task], found: Findings) -> TaskPlan:
+def make_plan(info: TaskInfo, run: RunInfo, shelf: TaskShelf, found: Findings) -> TaskPlan:
     """Look for a task of the run here, and say which samples the run asks of it.
 
     Args:
         info: The task.
         run: Says which samples are asked.
-        tasks: By name, before those that are installed.
+        shelf: Where tasks come from.
         found: Gets what is wrong.
     """
     plan = TaskPlan(info=info, candidates=dict(PROFILES))
     size: int | None = None
     try:
-        task = tasks.get(info.name) or _installed(info.name)
+        task = shelf.any(info.name)
         if isinstance(task, str):
             plan.reason = task
         else:
-            plan.candidates[task.profile.name] = task.profile
+            profiles = profiles_of(task)
+            plan.candidates |= {profile.name: profile for profile in profiles}
             if task.version == info.version:
                 size = task.num_samples(info.split, info.level)
-                plan.task, plan.profile = task, task.profile
+                plan.task, plan.profile, plan.beside = task, profiles[0], profiles[1:]
             else:
                 plan.reason = f"version {printable(info.version)} was played, {task.version} is installed"
     except UnknownNameError as error:
@@ -194,12 +213,12 @@ def make_plan(info: TaskInfo, run: RunInfo, tasks: Mapping[str, Task], found: Fi
     return plan
 
 
-def _installed(name: str) -> Task | str:
-    """Return a task by its exact name, or why there is none; never with options, which a file could have made up."""
-    if name not in plugins.names("tasks"):
-        return f"the task {printable(name)} is not installed"
-    task = make_task(name)
-    return task if task.name == name else f"the task installed as {name} calls itself {printable(task.name)}"
+def _stand_in(name: str) -> Profile:
+    """Return a profile that takes the recorded score as it is, and has no metrics."""
+    return Profile(
+        name=name, source="", row=lambda target, answer: {}, aggregate=lambda rows: {},
+        primary=lambda row: float(row["score"]),
+    )  # fmt: skip
 
 
 def _asked(plan: TaskPlan, run: RunInfo, size: int | None, found: Findings) -> Asked | None:

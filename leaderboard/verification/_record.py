@@ -63,6 +63,8 @@ def check_end(r: EpisodeRecord, *, run_seed: int) -> Iterator[Flaw]:
         yield "state", f"reason {short(r.reason)} is none"
     if not failed == r.failed == (r.score is None) == (r.row is None):
         yield "state", f"reason {printable(r.reason)}, failed {r.failed}, row {short(r.row)}, score {r.score}"
+    if r.failed and r.also:
+        yield "state", f"failed, but with rows by {short(list(r.also))}"
     if r.answer is not None and r.reason not in (EndReason.SUBMITTED, EndReason.TURN_LIMIT):
         yield "state", f"an answer, but the episode ended with {printable(r.reason)}"
     if r.answer is None and r.reason == EndReason.SUBMITTED:

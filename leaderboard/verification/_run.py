@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from visenv.errors import BadValueError, UnknownNameError, short
+from visenv.specs import name_of
 from visenv.task import Task
 
 from ..records import EpisodeRecord, Key, RunInfo
 from ..safe_files import printable
+from ..shelf import TaskShelf
 from ._calls import check_calls
 from ._files import check_pictures, read_info, record_lines
 from ._findings import Findings
@@ -30,7 +32,11 @@ Progress = Callable[[int, int], None]
 
 
 def verify_run(
-    run: str | Path, *, tasks: Mapping[str, Task] | None = None, progress: Progress | None = None
+    run: str | Path,
+    *,
+    tasks: Mapping[str, Task] | None = None,
+    trust_options: bool = False,
+    progress: Progress | None = None,
 ) -> Verification:
     """Score a run again and compare all that it states with what follows from its records.
 
@@ -40,6 +46,8 @@ def verify_run(
     Args:
         run: The run directory.
         tasks: Tasks to use, by name, before those that are installed.
+        trust_options: The run is one's own: make its tasks with whatever options they have, places outside of the data
+            folder included (:class:`~visenv.leaderboard.shelf.TaskShelf`).
         progress: Called after every record.
 
     Raises:
@@ -50,16 +58,16 @@ def verify_run(
     info = read_info(run, found)
     if info is None:
         return found.verification(run)
-    return _Check(run, info, tasks or {}, found).result(progress)
+    return _Check(run, info, TaskShelf(tasks, trust_options=trust_options), found).result(progress)
 
 
 class _Check:
     """The work on one run."""
 
-    def __init__(self, run: Path, info: RunInfo, tasks: Mapping[str, Task], found: Findings) -> None:
+    def __init__(self, run: Path, info: RunInfo, shelf: TaskShelf, found: Findings) -> None:
         self.run, self.info, self.found = run, info, found
         self.rules = make_rules(info, found)
-        self.plans = {t.name: make_plan(t, info, tasks, found) for t in info.tasks}
+        self.plans = {t.name: make_plan(t, info, shelf, found) for t in info.tasks}
         self.scored: set[Key] = set()
         self.kept: list[EpisodeRecord] = []
         self.picture_sizes_wh: dict[str, tuple[int, int]] = {}
@@ -96,6 +104,8 @@ class _Check:
             text = line.decode("utf-8").rstrip("\n")
             record = EpisodeRecord.from_json(text)
             where = f"{where}, {printable(record.agent)} on {printable(record.sample_id)}"
+            if record.task != name_of(record.task):  # samples have the same ids whatever the options
+                where += f" of {printable(record.task)}"
             if record.to_json() != text:
                 wrong = "not as visenv writes it (a key given twice, a number of another type, other spaces)"
                 self.found.add("form", where, wrong)
@@ -136,6 +146,7 @@ class _Check:
         """Keep what the summary and the pictures need."""
         plan.name_profile(record.profile, self.found)
         if not record.failed:
+            plan.name_beside(record.also, self.found)
             self.scored.add(record.key)
         row = record.row if plan.profile is not None or record.row is None else {"score": record.score}
         self.kept.append(replace(record, answer=None, row=row, transcript=(), objects=(), images={}))
@@ -181,7 +192,7 @@ class _Check:
         else:
             plan.rescored += 1
             plan.derived += self.rules.toolset is not None
-            self.found.add_all(where, check_score(record, truth, plan.task.profile, self.rules))
+            self.found.add_all(where, check_score(record, truth, plan.profiles, self.rules))
 
     def _truth(self, where: str, index: int, plan: TaskPlan) -> Truth | None:
         if plan.task is None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from visenv.answers import Answer, Target
 from visenv.errors import short
+from visenv.specs import name_of
 from visenv.task import Profile
 
 from ..records import EpisodeRecord, plain
@@ -25,7 +26,7 @@ MAX_SUBMITTED = 20_000
 def check_identity(r: EpisodeRecord, truth: Truth) -> Iterator[Flaw]:
     """Check that the record is of this sample. One that failed before it began knows less."""
     unborn = r.failed and not r.images
-    own = f"{r.task}/{r.split}/{r.level}/{r.index}"
+    own = f"{name_of(r.task)}/{r.split}/{r.level}/{r.index}"
     for name, given, true in (
         ("sample id", r.sample_id, truth.id), ("cluster", r.cluster, truth.cluster),
         ("target", r.target, truth.fingerprint),
@@ -37,8 +38,10 @@ def check_identity(r: EpisodeRecord, truth: Truth) -> Iterator[Flaw]:
         yield "target", "the images are not those of the task's sample"
 
 
-def check_score(r: EpisodeRecord, truth: Truth, profile: Profile, rules: RunRules) -> Iterator[Flaw]:
-    """Score the answer again, and with it what led to it."""
+def check_score(r: EpisodeRecord, truth: Truth, profiles: Sequence[Profile], rules: RunRules) -> Iterator[Flaw]:
+    """Score the answer again by each of the task's profiles, the first being its own, and with it what led to it."""
+    profile, *beside = profiles
+    yield from _check_names(r, beside)
     if r.profile != profile.name:
         yield "row", f"profile {short(r.profile)}; the task's is {profile.name}"
     answer = None if r.answer is None else Answer.from_json(r.answer)
@@ -50,6 +53,10 @@ def check_score(r: EpisodeRecord, truth: Truth, profile: Profile, rules: RunRule
     score = float(profile.primary(row))
     if json_text(row) != json_text(r.row):
         yield "row", f"row {short(r.row, 200)}; scored again {short(plain(row), 200)}"
+    for other in beside:
+        given, made = r.also.get(other.name), other.row(truth.target, answer)
+        if given is not None and json_text(given) != json_text(made):
+            yield "row", f"row by {other.name} {short(given, 200)}; scored again {short(plain(made), 200)}"
     if r.score is not None and not abs(r.score - score) <= SCORE_TOLERANCE:
         yield "row", f"score {r.score}; scored again {score}"
     yield from check_submission(r, truth, answer, rules.toolset)
@@ -57,7 +64,14 @@ def check_score(r: EpisodeRecord, truth: Truth, profile: Profile, rules: RunRule
 
 
 def check_row(r: EpisodeRecord, plan: TaskPlan) -> Iterator[Flaw]:
-    """Check, without the truth, that the answer has its form and that the score follows from the recorded row."""
+    """Check, without the truth, that the answer has its form and that the score follows from the recorded row.
+
+    Rows by further profiles must be by the same ones throughout: of chosen records alone their metrics would mislead.
+    """
+    yield from _check_names(r, plan.beside or ())
+    for other in plan.beside or ():
+        if other.name in r.also and other.name not in plan.unknown:
+            other.primary(r.also[other.name])  # raises where it is no row of this profile
     if r.answer is not None:
         Answer.from_json(r.answer)
     if r.profile != plan.aggregating.name:
@@ -67,6 +81,12 @@ def check_row(r: EpisodeRecord, plan: TaskPlan) -> Iterator[Flaw]:
     score = float(plan.profile.primary(r.row))
     if not abs(r.score - score) <= SCORE_TOLERANCE:
         yield "row", f"score {r.score}; its row gives {score}"
+
+
+def _check_names(r: EpisodeRecord, beside: Sequence[Profile]) -> Iterator[Flaw]:
+    wanted = sorted(profile.name for profile in beside)
+    if sorted(r.also) != wanted:
+        yield "row", f"further rows by {short(sorted(r.also))}; expected by {short(wanted)}"
 
 
 def _why_unfit(answer: Answer, recorded: Mapping[str, Any], target: Target) -> str | None:

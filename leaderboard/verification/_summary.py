@@ -35,7 +35,7 @@ def check_summary(
         path: Of ``summary.json``.
         info: The run's settings.
         records: All of them; answers and transcripts are not needed.
-        plans: The profile of each task.
+        plans: The profiles of each task.
         digest: Of the file of records.
         complete: Whether every episode has a score; if not, the run can be finished.
     """
@@ -49,7 +49,7 @@ def check_summary(
         yield "summary", error.why
         return
     try:
-        profiles = {name: plan.aggregating for name, plan in plans.items()}
+        profiles = {name: plan.profiles for name, plan in plans.items()}
         made = summarise(info, records, profiles, digest=digest).to_dict()
     except Exception as error:  # rows that no profile can aggregate
         why = printable(f"{type(error).__name__}: {error}", 200)
@@ -61,16 +61,27 @@ def check_summary(
             made["records_sha256"] = stated.get("records_sha256")
         if isinstance(stated.get("rows"), list):
             for row, other in zip(made["rows"], stated["rows"], strict=False):
-                if plans[row["task"]].profile is None and isinstance(other, dict):
-                    _take_over(row, other)
+                if isinstance(other, dict):
+                    _take_over(row, other, plans[row["task"]])
     for what in _differences(stated, made, ""):
         yield "summary", what
 
 
-def _take_over(row: dict[str, Any], stated: Mapping[str, Any]) -> None:
-    """Take over what cannot be computed without the profile."""
-    names = ("metrics", "profile_source") if row["n"] else ("metrics", "profile_source", "profile")
-    row |= {name: stated[name] for name in names if name in stated}
+def _take_over(row: dict[str, Any], stated: dict[str, Any], plan: TaskPlan) -> None:
+    """Take over what cannot be computed without a profile, and add what summaries did not have at first."""
+    stated.setdefault("also", {})
+    stated.setdefault("undefined", row["undefined"])
+    if plan.profile is None:
+        names = ("profile_source", *(("metrics", "undefined") if row["n"] else ("profile",)))
+        row |= {name: stated[name] for name in names if name in stated}
+    beside = stated["also"]
+    if not isinstance(beside, dict):
+        return
+    if plan.beside is None:  # no record has a score, so that nothing says by whom, and nobody has metrics
+        row["also"] = {
+            name: {**one, "metrics": {}, "undefined": {}} for name, one in beside.items() if isinstance(one, dict)
+        }
+    row["also"] |= {name: beside[name] for name in plan.unknown & beside.keys()}
 
 
 def _differences(stated: Any, made: Any, where: str) -> Iterator[str]:

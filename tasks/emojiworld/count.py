@@ -31,11 +31,26 @@ class EmojiCount(EmojiTask):
     object ("how many apples are to the left of the car"). Counts are log-uniform from 1 to 64 on every level; 19 % of
     the answers are zero. Objects of the same category that do not fit the phrase, and others, are around.
 
-    ## Rewards
-    Primary score: 1 - min(1, |count - truth| / max(1, truth)).
+    ## Action Space
+    Calls of the toolset's tools; the answer is the objects found, a number, or that there is none.
+
+    ## Observation Space
+    A question or request for the number, and the picture.
 
     ## Starting State
     The instruction and the whole picture.
+
+    ## Rewards
+    Primary score: 1 - min(1, |count - truth| / max(1, truth)).
+
+    ## Episode End
+    Terminated when an answer is submitted (``submitted``) or with the fifth invalid call (``agent_error``); truncated
+    at the turn limit (``turn_limit``).
+
+    ## Information
+    ``sample_id``, ``reason``, ``error``, ``failed``, ``terms``; at the end ``score``. A sample's ``meta``, never shown to an
+    agent: ``kind`` of question, ``query`` (what the checker works out again), ``num_objects`` of each picture, ``num_targets``.
+    Each sample is its own cluster.
 
     ## Arguments
     ``split``: train, val, test (held-out wording), test_novel (also held-out target categories), experts.

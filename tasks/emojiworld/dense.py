@@ -38,11 +38,26 @@ class EmojiDense(EmojiTask):
     to 56 pixels, from 8 to 14 categories. From level 2 on, many lie in heaps and cover each other in part. One to
     three categories are asked for.
 
-    ## Rewards
-    Primary score: F1, averaged over the IoU thresholds 0.5, 0.55, … 0.95.
+    ## Action Space
+    Calls of the toolset's tools; the answer is a box for each object found.
+
+    ## Observation Space
+    A request that names the one to three categories, and the picture.
 
     ## Starting State
     The instruction and the whole picture.
+
+    ## Rewards
+    Primary score: F1, averaged over the IoU thresholds 0.5, 0.55, … 0.95.
+
+    ## Episode End
+    Terminated when an answer is submitted (``submitted``) or with the fifth invalid call (``agent_error``); truncated
+    at the turn limit (``turn_limit``).
+
+    ## Information
+    ``sample_id``, ``reason``, ``error``, ``failed``, ``terms``; at the end ``score``. A sample's ``meta``, never shown to an
+    agent: ``kind`` of question, ``query`` (what the checker works out again), ``num_objects`` of each picture, ``num_targets``.
+    Each sample is its own cluster.
 
     ## Arguments
     ``split``: train, val, test (held-out wording), test_novel (also held-out target categories), experts.

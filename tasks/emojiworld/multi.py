@@ -42,11 +42,26 @@ class EmojiMulti(EmojiTask):
     removed or added from the first image to the second. Every fourth sample repeats the one before it in another order
     (same ``cluster``), so that an answer that hangs on the order shows. The right letter is uniform.
 
-    ## Rewards
-    Primary score: 1 for the right letter, else 0.
+    ## Action Space
+    Calls of the toolset's tools; the answer is the letter of an option, A to E.
+
+    ## Observation Space
+    The question with five options, one a line, and the pictures in their order.
 
     ## Starting State
     The instruction with its options, and all images.
+
+    ## Rewards
+    Primary score: 1 for the right letter, else 0.
+
+    ## Episode End
+    Terminated when a letter is submitted (``submitted``) or with the fifth invalid call (``agent_error``); truncated
+    at the turn limit (``turn_limit``).
+
+    ## Information
+    ``sample_id``, ``reason``, ``error``, ``failed``, ``terms``; at the end ``score``. A sample's ``meta``, never shown to an
+    agent: ``kind`` of question, ``query`` (what the checker works out again), ``num_objects`` of each picture, ``num_images``,
+    ``question``, ``options``, ``reordered`` (for a repeated sample). A sample and its repetition are one cluster.
 
     ## Arguments
     ``split``: train, val, test (held-out wording), test_novel (also held-out target categories), experts.

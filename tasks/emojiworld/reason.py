@@ -32,11 +32,26 @@ class EmojiReason(EmojiTask):
     object or a sign ("what lies directly above the clock"), a third for a look that names no category ("the only thing
     that is upside down", "the largest object"). There is always a target; facts and looks have several now and then.
 
-    ## Rewards
-    Primary score: IoU of the union of the submitted masks with the union of the targets.
+    ## Action Space
+    Calls of the toolset's tools; the answer is masks, of which the union counts.
+
+    ## Observation Space
+    The question or request, and the picture.
 
     ## Starting State
     The instruction and the whole picture.
+
+    ## Rewards
+    Primary score: IoU of the union of the submitted masks with the union of the targets.
+
+    ## Episode End
+    Terminated when an answer is submitted (``submitted``) or with the fifth invalid call (``agent_error``); truncated
+    at the turn limit (``turn_limit``).
+
+    ## Information
+    ``sample_id``, ``reason``, ``error``, ``failed``, ``terms``; at the end ``score``. A sample's ``meta``, never shown to an
+    agent: ``kind`` of question, ``query`` (what the checker works out again), ``num_objects`` of each picture, ``num_targets``.
+    Each sample is its own cluster.
 
     ## Arguments
     ``split``: train, val, test (held-out facts and wording), test_novel (also held-out target categories), experts.

@@ -36,12 +36,27 @@ class EmojiRef(EmojiTask):
     apples to the left of the car"), or two categories. 40 % mean several objects, 38 % one and 22 % none: the category
     is absent, or no instance looks or lies as described. Instances that do not fit make selecting them all costly.
 
+    ## Action Space
+    Calls of the toolset's tools; the answer is masks, or that nothing matches.
+
+    ## Observation Space
+    The expression, alone or in a request, and the picture.
+
+    ## Starting State
+    The instruction and the whole picture.
+
     ## Rewards
     Primary score: IoU of the union of the submitted masks with the union of the targets; 1 for a rightly declared
     "no target", 0 for any other answer when nothing matches.
 
-    ## Starting State
-    The instruction and the whole picture.
+    ## Episode End
+    Terminated when an answer is submitted (``submitted``) or with the fifth invalid call (``agent_error``); truncated
+    at the turn limit (``turn_limit``).
+
+    ## Information
+    ``sample_id``, ``reason``, ``error``, ``failed``, ``terms``; at the end ``score``. A sample's ``meta``, never shown to an
+    agent: ``kind`` of question, ``query`` (what the checker works out again), ``num_objects`` of each picture, ``num_targets``,
+    ``outcome`` (``several``, ``one`` or ``none``). Each sample is its own cluster.
 
     ## Arguments
     ``split``: train, val, test (held-out wording), test_novel (also held-out target categories), experts.

@@ -11,13 +11,17 @@ from typing import Any
 from visenv.answers import Answer, Target
 from visenv.task import Metrics, Row
 
-__all__ = ["choice_row", "group_of", "primary", "share", "shares_by_group"]
+__all__ = ["choice_row", "group_of", "place_of", "primary", "share", "shares_by_group"]
 
 
 def group_of(target: Target, groups: Sequence[str]) -> int:
     """Return the position of the target's group in ``groups``, in any spelling of spaces and case; -1 for another one."""
-    label = _plain(target.labels[0]) if target.labels else ""
-    return next((i for i, name in enumerate(groups) if _plain(name) == label), -1)
+    return place_of(target.labels[0], groups) if target.labels else -1
+
+
+def place_of(label: str, groups: Sequence[str]) -> int:
+    """Return the position of a group in ``groups``, in any spelling of spaces and case; -1 for another one."""
+    return next((i for i, name in enumerate(groups) if _plain(name) == _plain(label)), -1)
 
 
 def choice_row(target: Target, answer: Answer | None, letter: str | None, group: int = -1) -> Row:

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from visenv.answers import Answer, Box, Target
-from visenv.masks import box_iou_matrix
+from visenv.answers import Answer, Box
 
 __all__ = [
     "THRESHOLDS",
@@ -75,15 +74,23 @@ def match(
     return hits, spared
 
 
-def overlaps(detected: Sequence[Box], truth: Sequence[Box], own_area: Bools) -> Floats:
-    """Return IoU ``(N, M)``; for true boxes with ``own_area``, the share of the detection inside them instead."""
-    values = box_iou_matrix(detected, truth)
-    if own_area.any() and len(detected):
-        a, b = np.asarray(detected, np.float64), np.asarray(truth, np.float64)[own_area]
-        span = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
-        inter = np.clip(span, 0, None).prod(2)
-        area = np.broadcast_to((a[:, 2:] - a[:, :2]).prod(1)[:, None], inter.shape)
-        values[:, own_area] = np.divide(inter, area, out=np.zeros_like(inter), where=(inter > 0) & (area > 0))
+def overlaps(detected: Sequence[Box], truth: Sequence[Box], own_area: Bools, *, decimals: int | None = None) -> Floats:
+    """Return IoU ``(N, M)``; for true boxes with ``own_area``, the share of the detection inside them instead.
+
+    Args:
+        detected: Boxes that were found.
+        truth: True boxes.
+        own_area: A flag for each true box.
+        decimals: To which widths and heights are rounded before they make areas; none are by default.
+    """
+    a, b = (np.asarray(boxes, np.float64).reshape(-1, 4) for boxes in (detected, truth))
+    span = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
+    inter = np.clip(span, 0, None).prod(2)
+    sides = a[:, 2:] - a[:, :2], b[:, 2:] - b[:, :2]
+    area, true_area = (v.prod(1) if decimals is None else v.round(decimals).prod(1) for v in sides)
+    whole = area[:, None] + true_area - inter
+    whole[:, own_area] = area[:, None]
+    values: Floats = np.divide(inter, whole, out=np.zeros_like(inter), where=(inter > 0) & (whole > 0))
     return values
 
 
@@ -104,16 +111,15 @@ def to_bits(flags: Bools) -> list[int]:
     return [int.from_bytes(line.tobytes(), "little") for line in packed]
 
 
-def labelled(target: Target, answer: Answer | None) -> tuple[tuple[Box, ...], tuple[str, ...], tuple[float, ...]]:
+def labelled(answer: Answer | None) -> tuple[tuple[Box, ...], tuple[str, ...], tuple[float, ...]]:
     """Return what was submitted: boxes, labels and scores.
 
-    Without labels all boxes are of the category asked for, if the target has a single one; without scores all are 1.
+    Boxes without labels are of no category, whatever the target's is: official code has no such boxes. Without scores all are 1.
     """
     if answer is None or answer.no_target:
         return (), (), ()
-    boxes, names = answer.boxes_xyxy, set(target.labels)
-    labels = answer.labels or ((names.pop() if len(names) == 1 else ""),) * len(boxes)
-    return boxes, labels, answer.scores or (1.0,) * len(boxes)
+    boxes = answer.boxes_xyxy
+    return boxes, answer.labels or ("",) * len(boxes), answer.scores or (1.0,) * len(boxes)
 
 
 def by_content(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

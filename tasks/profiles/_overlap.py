@@ -5,9 +5,7 @@ from __future__ import annotations
 from visenv.answers import Answer, Target
 from visenv.masks import Mask, intersection_and_areas, union_masks
 
-__all__ = ["NOTHING", "counts", "overlap", "predicted_mask"]
-
-NOTHING = Answer()
+__all__ = ["counts", "overlap", "predicted_mask"]
 
 
 def overlap(target: Target, answer: Answer | None) -> tuple[int, int]:
@@ -15,11 +13,17 @@ def overlap(target: Target, answer: Answer | None) -> tuple[int, int]:
 
     No answer counts as an empty mask here; a declared "no target" is up to the profile.
     """
-    return counts(target.union, predicted_mask(target, answer))
+    if answer is None or not answer.masks:
+        return 0, target.union.area_px if target.masks else 0
+    predicted = predicted_mask(target, answer)
+    return counts(target.union, predicted) if target.masks else (0, predicted.area_px)
 
 
 def predicted_mask(target: Target, answer: Answer | None) -> Mask:
-    """Return all submitted pixels; without an answer, or with masks of another size, there are none."""
+    """Return all submitted pixels; without an answer, or with masks of several sizes, there are none.
+
+    A single mask of another size than the target's keeps its pixels: all of them are wrong.
+    """
     masks = () if answer is None else answer.masks
     return union_masks(masks, target.size_hw)
 

@@ -2,7 +2,8 @@
 
 Source: ``eval_prediction`` in eval/evaluate.py of zeyofu/BLINK_Benchmark@2d6a779b; replies are read by
 :func:`visenv.tasks.replies.blink_choice`. A reply for which the authors would ask a language model is wrong here, and not
-``parsed``. Harnesses report the share over all questions: ``blink/micro``.
+``parsed``. Harnesses report the share over all questions: ``blink/micro``, from the description, not compared with running
+code.
 """
 
 from __future__ import annotations

@@ -3,8 +3,11 @@
 Source: COCOeval of cocodataset/cocoapi (pycocotools 2.0.11): 101 points of recall, ten IoU thresholds, four ranges of area,
 plain mean over the categories that have an object. Agreement is tested by running pycocotools itself on the same boxes. Masks
 are compared where the target is one of masks, boxes elsewhere; an object's area is that of its mask if there is one,
-else of its box (COCO's files carry an area of their own, of the polygon). ``visdrone/coco`` allows 500 detections instead of
-100; objects and regions that VisDrone ignores are crowds there, the regions in every category.
+else of its box (COCO's files carry an area of their own, of the polygon). Labels, scores and crowds are parallel to what
+is compared; what has no label is of a category of its own. It is the AP of the samples given: the task ``COCO``
+asks for a category only in pictures that have it, where nothing can be found wrongly in one without it, so that its AP is above
+COCO's own. ``visdrone/coco`` allows 500 detections instead of 100; objects and regions that VisDrone ignores are crowds there,
+the regions in every category.
 """
 
 from __future__ import annotations
@@ -23,14 +26,17 @@ from visenv.task import Metrics, Profile, Row
 
 from ._detections import THRESHOLDS, Floats, by_content, category_key, labelled, match, overlaps, score_key, to_bits
 
-__all__ = ["COCO", "VISDRONE", "aggregate", "aggregate_in_order", "primary", "row"]
+__all__ = ["COCO", "VISDRONE", "VISDRONE_LIMITS", "aggregate", "aggregate_in_order", "primary", "row"]
 
 RANGES = ((0.0, 1e10), (0.0, 1024.0), (1024.0, 9216.0), (9216.0, 1e10))
 """Least and greatest area in pixels: all, small, medium, large."""
 POINTS = np.linspace(0.0, 1.0, 101)
 LIMITS = (1, 10, 100)
-LEAST = tuple(min(t, 1 - 1e-10) for t in THRESHOLDS)
+VISDRONE_LIMITS = (1, 10, 500)
+LEAST = tuple(float(t) for t in np.linspace(0.5, 0.95, len(THRESHOLDS)))
+"""pycocotools' own thresholds: the ninth is 0.8999999999999999."""
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+UNDEFINED = {f"{m}{s[0]}": f"needs {s} objects" for m in ("AP", "AR") for s in ("small", "medium", "large")}
 Thing = Box | Mask
 Bools = npt.NDArray[np.bool_]
 
@@ -152,22 +158,24 @@ def _truth(target: Target) -> tuple[tuple[Thing, ...], tuple[str, ...], Bools, F
     """Return the target's objects, their categories, which are crowds, and their areas."""
     masks = target.kind is AnswerKind.MASK
     things: tuple[Thing, ...] = target.masks if masks else target.boxes_xyxy
-    labels = target.labels if len(target.labels) == len(things) else (target.labels or ("",))[:1] * len(things)
+    labels = target.labels if len(target.labels) == len(things) else ("",) * len(things)
     crowd = target.crowd if len(target.crowd) == len(things) else (False,) * len(things)
     sized: Sequence[Thing] = target.masks if len(target.masks) == len(things) else things
     return things, labels, np.array(crowd, bool), _areas(sized)
 
 
 def _submitted(target: Target, answer: Answer | None) -> tuple[tuple[Thing, ...], tuple[str, ...], list[float], Floats]:
-    boxes, labels, scores = labelled(target, answer)
-    things: tuple[Thing, ...] = boxes
-    if target.kind is AnswerKind.MASK:
-        things = () if answer is None or answer.no_target else answer.masks
-        things = tuple(m for m in things if isinstance(m, Mask) and m.size_hw == target.size_hw)
-        if len(things) != len(boxes):  # labels and scores belong to boxes
-            names = set(target.labels)
-            labels, scores = ((names.pop() if len(names) == 1 else ""),) * len(things), (1.0,) * len(things)
-    return things, labels, list(scores), _areas(things)
+    if target.kind is not AnswerKind.MASK:
+        boxes, labels, scores = labelled(answer)
+        return boxes, labels, list(scores), _areas(boxes)
+    if answer is None or answer.no_target:
+        return (), (), [], _areas(())
+    masks = answer.masks
+    labels = answer.labels if len(answer.labels) == len(masks) else ("",) * len(masks)
+    scores = answer.scores if len(answer.scores) == len(masks) else (1.0,) * len(masks)
+    kept = [i for i, mask in enumerate(masks) if mask.size_hw == target.size_hw]
+    things = tuple(masks[i] for i in kept)
+    return things, tuple(labels[i] for i in kept), [scores[i] for i in kept], _areas(things)
 
 
 def _areas(things: Sequence[Thing]) -> Floats:
@@ -196,11 +204,13 @@ COCO = Profile(
     row=row,
     aggregate=aggregate,
     primary=primary,
+    undefined=UNDEFINED,
 )
 VISDRONE = Profile(
     name="visdrone/coco",
     source="pycocotools 2.0.11 COCOeval with 500 detections, compared by running it in the tests",
-    row=partial(row, limit=500),
-    aggregate=partial(aggregate, limits=(1, 10, 500)),
+    row=partial(row, limit=VISDRONE_LIMITS[-1]),
+    aggregate=partial(aggregate, limits=VISDRONE_LIMITS),
     primary=primary,
+    undefined=UNDEFINED,
 )

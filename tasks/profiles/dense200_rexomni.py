@@ -1,12 +1,13 @@
 """``dense200/rexomni``: F1 of boxes over IoU thresholds, averaged over images, as in Rex-Omni's evaluation.
 
 Source: evaluation/metrics/other_metric.py of IDEA-Research/Rex-Omni@478e44f8. A box may match one of another category
-as long as the truth has that category; order decides ties; scores play no role.
+as long as the truth has that category; order decides ties; scores play no role. Names are compared by their letters, of any
+script, in small letters; where two become equal the one that comes last counts. Boxes without labels match nothing: the
+authors' files have none.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,23 +18,25 @@ from visenv.answers import Answer, Box, Target
 from visenv.masks import box_iou_matrix
 from visenv.task import Metrics, Profile, Row
 
+from ._detections import THRESHOLDS
+
 __all__ = [
-    "PROFILE", "THRESHOLDS", "aggregate", "by_threshold", "precision_recall", "primary", "row", "row_from_dicts",
+    "PROFILE", "THRESHOLDS", "aggregate", "by_threshold", "normalised", "precision_recall", "primary", "row", "row_from_dicts",
     "row_without_labels",
 ]  # fmt: skip
 
-THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 Boxes = Mapping[str, Sequence[Sequence[float]]]
 
 
 def row(target: Target, answer: Answer | None) -> Row:
-    """Match one image's boxes by category; boxes without any labels count as what was asked for."""
+    """Match one image's boxes by category; boxes without any labels are wrong."""
+    truth = _grouped(target.boxes_xyxy, target.labels)
     if answer is None:
-        return {**row_from_dicts(_grouped(target.boxes_xyxy, target.labels), {}), "failed": True}
+        return {**row_from_dicts(truth, {}), "failed": True}
     boxes = () if answer.no_target else answer.boxes_xyxy
-    asked = target.labels[0] if target.labels else ""
-    labels = answer.labels or (asked,) * len(boxes)
-    return row_from_dicts(_grouped(target.boxes_xyxy, target.labels), _grouped(boxes, labels))
+    if boxes and not answer.labels:
+        return {**row_from_dicts(truth, {}), "n_pred": len(boxes)}
+    return row_from_dicts(truth, _grouped(boxes, answer.labels if boxes else ()))
 
 
 def row_without_labels(target: Target, answer: Answer | None) -> Row:
@@ -42,7 +45,8 @@ def row_without_labels(target: Target, answer: Answer | None) -> Row:
     For tasks in which all that is submitted answers the instruction: an object's label is free text of an agent or an expert
     ("couches", "sofa"), and the same box must not score by its spelling.
     """
-    return row(target, None if answer is None else replace(answer, labels=()))
+    asked = target.labels[0] if target.labels else ""
+    return row(target, None if answer is None else replace(answer, labels=(asked,) * len(answer.boxes_xyxy)))
 
 
 def row_from_dicts(truth: Boxes, predicted: Boxes) -> Row:
@@ -101,6 +105,11 @@ def precision_recall(row: Mapping[str, Any], k: int) -> tuple[float, float]:
     return matched / row["n_pred"], matched / row["n_gt"] if row["n_gt"] else 0.0
 
 
+def normalised(name: str) -> str:
+    """Return the letters of a category's name, small: names with equal ones are one category."""
+    return "".join(c.lower() for c in name.lower() if c.isalpha())
+
+
 def _matches(ious: np.ndarray[Any, np.dtype[np.float64]], threshold: float) -> int:
     """Give each true box in turn the best free prediction that reaches the threshold."""
     free = np.ones(ious.shape[1], bool)
@@ -116,8 +125,9 @@ def _matches(ious: np.ndarray[Any, np.dtype[np.float64]], threshold: float) -> i
 
 
 def _normalised(boxes: Boxes) -> dict[str, Sequence[Sequence[float]]]:
-    """Keep the letters of each key; of keys that become equal the last one's boxes stay, at the first one's place."""
-    return {re.sub(r"[^a-z]", "", name.lower()): value for name, value in boxes.items()}
+    """Make keys small, then keep their letters; each time the last of equal keys wins, at the first one's place."""
+    small = {name.lower(): value for name, value in boxes.items()}
+    return {normalised(name): value for name, value in small.items()}
 
 
 def _grouped(boxes: Iterable[Box], labels: Iterable[str]) -> dict[str, list[Box]]:

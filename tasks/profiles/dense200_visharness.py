@@ -2,7 +2,7 @@
 
 Source: visharness/evaluate/evaluate_dense200.py of fyw1999/VisHarness@7c4dd0c7, from its description: not compared with running
 code. Each category is matched on its own, best pair first; counts are summed by category over all images, precision and
-recall are means over categories, F1 is of these means.
+recall are means over categories, F1 is of these means. Boxes without labels are of no category, and so play no role.
 """
 
 from __future__ import annotations
@@ -15,20 +15,18 @@ import numpy as np
 from visenv.answers import Answer, Box, Target
 from visenv.task import Metrics, Profile, Row
 
-from ._detections import THRESHOLDS, Floats, category_key
+from ._detections import THRESHOLDS, Floats, category_key, labelled
 
 __all__ = ["PROFILE", "aggregate", "primary", "row"]
 
 
 def row(target: Target, answer: Answer | None) -> Row:
-    """Match one image's boxes by category; boxes without any labels count as what was asked for."""
-    boxes = () if answer is None or answer.no_target else answer.boxes_xyxy
-    asked = target.labels[0] if target.labels else ""
-    labels = (answer.labels if answer is not None else ()) or (asked,) * len(boxes)
+    """Match one image's boxes by category."""
+    boxes, labels, _ = labelled(answer)
     out: dict[str, list[Any]] = {k: [] for k in ("categories", "n_gt", "n_pred", "matched")}
-    for name in sorted({*target.labels, *labels[: len(boxes)]}):
+    for name in sorted({*target.labels, *labels}):
         truth = [b for b, label in zip(target.boxes_xyxy, target.labels, strict=True) if label == name]
-        given = [b for b, label in zip(boxes, labels, strict=False) if label == name]
+        given = [b for b, label in zip(boxes, labels, strict=True) if label == name]
         out["categories"].append(category_key(name))
         out["n_gt"].append(len(truth))
         out["n_pred"].append(len(given))

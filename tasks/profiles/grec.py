@@ -2,8 +2,9 @@
 
 Source: ``RefExpEvaluator`` in mdetr/datasets/refexp.py and ``generalized_box_iou`` in mdetr/util/box_ops.py of
 henghuiding/gRefCOCO@41a8f008. Boxes with a score of 0.7 or more count, boxes without scores too; pairs are taken greedily, best
-first, while their value is at least one half. The authors' value is the generalised IoU in float32, though their paper says
-IoU; ``grec/iou`` is the plain one.
+first, while their value is at least one half; among equal values the box with the highest score comes first, then the one with the
+greatest coordinates. A box turned round, which the authors' code does not take, pairs with nothing. The authors' value is the generalised IoU in float32, though their paper says
+IoU; ``grec/iou`` is the plain one, from the description, not compared with running code.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from visenv.task import Metrics, Profile, Row
 
 __all__ = ["IOU", "MDETR", "aggregate", "generalised_iou", "greedy_pairs", "primary", "row"]
 
-MIN_SCORE = np.float32(0.7)
+MIN_SCORE = 0.7
+"""Compared in float64: float32's own 0.7 is less."""
 MIN_VALUE = 0.5
+UNDEFINED = {"N_acc": "needs no-target samples", "T_acc": "needs targets"}
 Values = npt.NDArray[np.floating[Any]]
 
 
@@ -31,10 +34,9 @@ def row(target: Target, answer: Answer | None, *, value: Callable[[npt.ArrayLike
 
     What decides "no target" is that no box is left, as for the authors: declaring it takes away all boxes.
     """
-    boxes = () if answer is None or answer.no_target else answer.boxes_xyxy
-    scores = answer.scores if answer is not None and boxes else ()
-    if scores:
-        boxes = tuple(b for b, s in zip(boxes, scores, strict=True) if np.float32(s) >= MIN_SCORE)
+    given = () if answer is None or answer.no_target else answer.boxes_xyxy
+    scores = (answer.scores if answer is not None and given else ()) or (1.0,) * len(given)
+    boxes = [b for s, b in sorted(zip(scores, given, strict=True), reverse=True) if s >= MIN_SCORE]
     truth = target.boxes_xyxy
     return {
         "tp": greedy_pairs(value(boxes, truth), MIN_VALUE) if boxes and truth else 0,
@@ -66,16 +68,26 @@ def primary(row: Mapping[str, Any]) -> float:
 
 
 def generalised_iou(first_xyxy: npt.ArrayLike, second_xyxy: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """Return generalised IoU in float32, ``(N, M)``: IoU minus the share of the common hull that neither box covers."""
-    a = np.asarray(first_xyxy, np.float32).reshape(-1, 1, 4)
-    b = np.asarray(second_xyxy, np.float32).reshape(1, -1, 4)
+    """Return generalised IoU in float32, ``(N, M)``: IoU minus the share of the common hull that neither box covers.
+
+    It is -1 for a box turned round, and -inf where it cannot be told in float32.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _generalised_iou(
+            np.asarray(first_xyxy, np.float32).reshape(-1, 1, 4), np.asarray(second_xyxy, np.float32).reshape(1, -1, 4)
+        )
+
+
+def _generalised_iou(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     inter = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None).prod(-1)
-    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - inter
+    sides = a[..., 2:] - a[..., :2], b[..., 2:] - b[..., :2]
+    union = sides[0].prod(-1) + sides[1].prod(-1) - inter
     hull = np.clip(np.maximum(a[..., 2:], b[..., 2:]) - np.minimum(a[..., :2], b[..., :2]), 0, None).prod(-1)
     iou = np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
     spare = np.divide(hull - union, hull, out=np.zeros_like(hull), where=hull > 0)
-    value: npt.NDArray[np.float32] = iou - spare
-    return value
+    turned = (sides[0] < 0).any(-1) | (sides[1] < 0).any(-1)
+    value: npt.NDArray[np.float32] = np.where(turned, np.float32(-1), iou - spare)
+    return np.where(np.isnan(value), np.float32(-np.inf), value)
 
 
 def greedy_pairs(values: Values, least: float) -> int:
@@ -98,11 +110,13 @@ MDETR = Profile(
     row=partial(row, value=generalised_iou),
     aggregate=aggregate,
     primary=primary,
+    undefined=UNDEFINED,
 )
 IOU = Profile(
     name="grec/iou",
-    source="henghuiding/gRefCOCO@41a8f008 mdetr/datasets/refexp.py with plain IoU: from the paper, not compared with running code",
+    source="henghuiding/gRefCOCO@41a8f008 mdetr/datasets/refexp.py with plain IoU: from the description, not compared with running code",
     row=partial(row, value=box_iou_matrix),
     aggregate=aggregate,
     primary=primary,
+    undefined=UNDEFINED,
 )

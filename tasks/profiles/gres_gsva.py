@@ -16,6 +16,8 @@ from ._overlap import overlap
 
 __all__ = ["PROFILE", "aggregate", "primary", "row"]
 
+UNDEFINED = {"N_acc": "needs no-target samples", "T_acc": "needs targets"}
+
 
 def row(target: Target, answer: Answer | None) -> Row:
     """Count the pixels of one sample; a target without a single pixel counts as "no target"."""
@@ -59,4 +61,5 @@ PROFILE = Profile(
     row=row,
     aggregate=aggregate,
     primary=primary,
+    undefined=UNDEFINED,
 )

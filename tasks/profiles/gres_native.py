@@ -25,13 +25,12 @@ def row(target: Target, answer: Answer | None) -> Row:
     Declaring "no target" is a decision of its own: an empty mask is not one, and it wins over any mask.
     """
     declared = answer is not None and answer.no_target
-    inter, union = overlap(target, answer)
-    if declared:
-        inter, union = 0, 0 if target.no_target else union
+    absent = target.no_target
+    inter, union = (0, 0) if declared and absent else overlap(target, answer)
     return {
-        "inter": inter,
+        "inter": 0 if declared else inter,
         "union": union,
-        "gt_empty": target.no_target,
+        "gt_empty": absent,
         "declared_empty": declared,
         "failed": answer is None,
     }

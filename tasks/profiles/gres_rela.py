@@ -2,7 +2,8 @@
 
 Source: ``ReferEvaluator`` in gres_model/evaluation/refer_evaluation.py of henghuiding/ReLA@3ca95519. The authors scale the
 polygons and draw them at 480 x 480 (:func:`visenv.tasks.rasters.coco_mask_at`); a target holds masks, which are resized by
-nearest neighbour instead, and differ along their edges.
+nearest neighbour instead and differ along their edges: of round polygons in pictures of 640 x 427 to 640 x 480, the target made
+so has an IoU of 0.92 to 0.95 with the authors' at a radius of 8 px, and a prediction's IoU differs by 0.02 on average, 0.07 at most.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def row(target: Target, answer: Answer | None) -> Row:
 
 PROFILE = Profile(
     name="gres/rela",
-    source="henghuiding/ReLA@3ca95519 gres_model/evaluation/refer_evaluation.py",
+    source="henghuiding/ReLA@3ca95519 gres_model/evaluation/refer_evaluation.py, masks resized instead of polygons",
     row=row,
     aggregate=gres_native.aggregate,
     primary=gres_native.primary,

@@ -17,9 +17,11 @@ from visenv.task import Metrics, Profile, Row
 from ..replies import strict_letter
 from ._choices import choice_row, primary, share
 
-__all__ = ["PROFILE", "aggregate", "row"]
+__all__ = ["GROUPS", "PROFILE", "aggregate", "row"]
 
 CATEGORIES = ("single", "cross")
+GROUPS = tuple(f"{category}/{cycle}" for category in CATEGORIES for cycle in range(4))
+"""The labels of targets: categories in each of the four orders."""
 NAMES = {"FSP": 0, "FCP": 1}
 """Fine-grained perception of a single instance and across instances, and their place in ``CATEGORIES``."""
 
@@ -34,17 +36,18 @@ def row(target: Target, answer: Answer | None) -> Row:
 
 def aggregate(rows: Sequence[Mapping[str, Any]]) -> Metrics:
     """Reduce rows to fractions: over all questions, of a single instance (FSP) and across instances (FCP)."""
+    cycles = sorted({r["cycle"] for r in rows})
     return {
-        "accuracy": _over_cycles(rows),
-        **{name: _over_cycles([r for r in rows if r["group"] == group]) for name, group in NAMES.items()},
+        "accuracy": _over_cycles(rows, cycles),
+        **{name: _over_cycles([r for r in rows if r["group"] == group], cycles) for name, group in NAMES.items()},
         "parsed": share(rows, "parsed"),
     }
 
 
-def _over_cycles(rows: Sequence[Mapping[str, Any]]) -> float | None:
-    """Return the mean of the accuracies of the cycles."""
-    shares = [share([r for r in rows if r["cycle"] == cycle]) for cycle in sorted({r["cycle"] for r in rows})]
-    return sum(s for s in shares if s is not None) / len(shares) if shares else None
+def _over_cycles(rows: Sequence[Mapping[str, Any]], cycles: Sequence[int]) -> float | None:
+    """Return the mean of the accuracies of the cycles; one without such a question counts as 0, as for the authors."""
+    shares = [share([r for r in rows if r["cycle"] == cycle]) for cycle in cycles]
+    return sum(s or 0.0 for s in shares) / len(cycles) if rows else None
 
 
 PROFILE = Profile(

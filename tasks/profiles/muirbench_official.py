@@ -14,15 +14,20 @@ from visenv.answers import Answer, Target
 from visenv.task import Metrics, Profile, Row
 
 from ..replies import letters, muirbench_choice
-from ._choices import choice_row, group_of, primary, share, shares_by_group
+from ._choices import choice_row, group_of, place_of, primary, share, shares_by_group
 
-__all__ = ["PROFILE", "TASKS", "aggregate", "row"]
+__all__ = ["PROFILE", "TASKS", "aggregate", "is_task", "row"]
 
 TASKS = (
     "Action Understanding", "Attribute Similarity", "Cartoon Understanding", "Counting", "Diagram Understanding",
     "Difference Spotting", "Geographic Understanding", "Image-Text Matching", "Ordering", "Scene Understanding",
     "Visual Grounding", "Visual Retrieval",
 )  # fmt: skip
+
+
+def is_task(name: str) -> bool:
+    """Whether a name is one of :data:`TASKS`, in any spelling of spaces and case."""
+    return place_of(name, TASKS) >= 0
 
 
 def row(target: Target, answer: Answer | None) -> Row:

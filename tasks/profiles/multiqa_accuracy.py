@@ -1,4 +1,7 @@
-"""``multiqa/accuracy``: share of right letters, read strictly."""
+"""``multiqa/accuracy``: share of right letters, read strictly.
+
+Source: none, from the description, not compared with running code: no release of MIFG-QA is known.
+"""
 
 from __future__ import annotations
 

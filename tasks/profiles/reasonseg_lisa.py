@@ -1,6 +1,9 @@
 """``reasonseg/lisa``: gIoU and cIoU as LISA's validation computes them.
 
-Source: ``validate`` in train_ds.py of dvlab-research/LISA@3cb2d430; differs in exact sums where LISA adds float32.
+Source: ``validate`` in train_ds.py of dvlab-research/LISA@3cb2d430; differs in exact sums where LISA adds float32, by 4e-8
+at most on the golden cases. ReasonSeg's targets come from :func:`visenv.tasks.rasters.lisa_masks`, with OpenCV 4.11 or later. The
+authors pin 4.8, whose ``fillPoly`` draws other pixels: 4 of the 28 golden annotations differ, all with crossing edges or
+points outside the picture, by 1 to 3 pixels of a mask of 417 to 5,105 (IoU 0.993 to 0.9994).
 """
 
 from __future__ import annotations

@@ -76,6 +76,7 @@ def answered_primary(row: Mapping[str, Any]) -> float:
     return primary(row) if row["union"] or row["failed"] else 1.0
 
 
+NO_BOXES = {"box_accuracy": "needs boxes in targets"}
 SEGZERO = Profile(
     name="reasonseg/segzero",
     source="dvlab-research/Seg-Zero@42a33455 evaluation_scripts/evaluation.py",
@@ -89,6 +90,7 @@ SEGZERO_MULTI = Profile(
     row=row,
     aggregate=partial(aggregate, drops=True, ciou=False, boxes=True),
     primary=answered_primary,
+    undefined=NO_BOXES,
 )
 VISIONREASONER = Profile(
     name="reasonseg/visionreasoner",
@@ -96,4 +98,5 @@ VISIONREASONER = Profile(
     row=row,
     aggregate=partial(aggregate, drops=False, ciou=True, boxes=True),
     primary=primary,
+    undefined=NO_BOXES,
 )

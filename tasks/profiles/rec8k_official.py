@@ -1,9 +1,16 @@
 """``rec8k/official``: counting errors, and localisation of the counted objects by their boxes.
 
 Source: ``eval`` in train_test.py of sydai/referring-expression-counting@e8f5a54f. Its published MAE and RMSE treat an
-image without objects as having one (a point at the corner); ``MAE_true`` and ``RMSE_true`` beside them do not. How near is
-near enough depends on the size of the predicted boxes, so that precision, recall and F1 are ``None`` for answers
-without boxes: a number or points alone say nothing about it.
+image without objects as having one (a point at the corner); ``MAE_true`` and ``RMSE_true`` beside them do not.
+
+How near is near enough depends on the size of the predicted boxes: an answer is a set of boxes there, perhaps an empty one. What
+submits no boxes finds nothing, and every object is missed (FN), but three such things are told apart:
+
+- no objects submitted ("no target", an empty list) is the empty set: precision, recall and F1 are numbers, 0 if all do so;
+- a number alone, 0 too, or points alone: a count, which the authors' code could not take;
+- nothing submitted: a failure, which errs by the whole truth, at least by one.
+
+Precision, recall and F1 are ``None`` where no answer at all is a set of boxes.
 """
 
 from __future__ import annotations
@@ -21,22 +28,29 @@ from visenv.task import Metrics, Profile, Row
 
 __all__ = ["PROFILE", "aggregate", "localisation", "localised", "primary", "row"]
 
+FAR = 1e9
+"""A distance in widths and heights of the picture that no pair can have."""
+
 
 def row(target: Target, answer: Answer | None) -> Row:
-    """Count one answer and match its boxes with the true points, or with the centres of the true boxes."""
+    """Count one answer and match its boxes with the true points, or with the centres of the true boxes.
+
+    ``boxes`` says that the answer is a set of boxes, an empty one included.
+    """
     points = np.asarray(target.points_xy, np.float64).reshape(-1, 2)
     if not len(points):
         points = np.asarray(target.boxes_xyxy, np.float64).reshape(-1, 2, 2).mean(1)
-    given = answer is not None and not answer.no_target
-    boxes = answer.boxes_xyxy if given and answer is not None else ()
+    given = None if answer is None or answer.no_target else answer
+    boxes = given.boxes_xyxy if given else ()
     tp, fp, fn = localised(np.asarray(boxes, np.float64).reshape(-1, 4), points, target.size_hw)
+    counted = given is not None and not boxes and (given.count is not None or bool(given.points_xy))
     return {
-        "pred": answer.num_objects if given and answer is not None else 0,
+        "pred": len(boxes) or (given.num_objects if given else 0),
         "truth": len(points),
         "tp": tp,
         "fp": fp,
         "fn": fn,
-        "boxes": bool(boxes),
+        "boxes": answer is not None and not counted,
         "failed": answer is None,
     }
 
@@ -48,23 +62,25 @@ def localised(
 
     One-to-one with the least total distance in coordinates divided by width and height; then a pair is right when it
     is nearer than half the diagonal of the predicted box at position n // 2 by area. Without points there is one at
-    (0, 0).
+    (0, 0). A box turned round, which the authors' model cannot make, has no area and is near nothing.
     """
     scale = np.array(size_hw[::-1], np.float64)
     points = (points_xy if len(points_xy) else np.zeros((1, 2))) / scale
     if not len(boxes_xyxy):
         return 0, 0, len(points)
     corners = boxes_xyxy.reshape(-1, 2, 2) / scale
-    sides = corners[:, 1] - corners[:, 0]
+    turned = (corners[:, 1] < corners[:, 0]).any(1)
+    sides = np.clip(corners[:, 1] - corners[:, 0], 0, None)
     middle = np.argsort(sides.prod(1), kind="stable")[len(sides) // 2]
     limit = math.hypot(*sides[middle]) / 2
     distances = np.sqrt(((corners.mean(1)[:, None] - points[None]) ** 2).sum(2))
+    distances[turned] = FAR
     tp = int((distances[linear_sum_assignment(distances)] < limit).sum())
     return tp, len(boxes_xyxy) - tp, len(points) - tp
 
 
 def aggregate(rows: Sequence[Mapping[str, Any]]) -> Metrics:
-    """Reduce rows; precision, recall and F1 are ``None`` when nobody gave boxes."""
+    """Reduce rows; precision, recall and F1 are ``None`` when no answer is a set of boxes."""
     names = ("MAE", "RMSE", "MAE_true", "RMSE_true", "precision", "recall", "F1")
     if not rows:
         return dict.fromkeys(names)
@@ -105,4 +121,5 @@ PROFILE = Profile(
     row=row,
     aggregate=aggregate,
     primary=primary,
+    undefined=dict.fromkeys(("precision", "recall", "F1"), "needs boxes"),
 )

@@ -1,6 +1,7 @@
 """``visdrone/rexf1``: Rex-Omni's F1 on VisDrone's boxes.
 
-Source: as ``dense200/rexomni``; VisDrone's own ignored objects are left out of the truth, its regions play no role.
+Source: as ``dense200/rexomni``, IDEA-Research/Rex-Omni@478e44f8, formulas only: not compared on VisDrone. Objects that VisDrone
+ignores are left out of the truth, its regions play no role.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Source: saveAnnoRes.m, dropObjectsInIgr.m, createIntImg.m, evalRes.m, compOas.m, VOCap.m and calcAccuracy.m of
 VisDrone/VisDrone2018-DET-toolkit@00544578. Its quirks are kept: the limit on detections counts all classes together, in the
 order submitted; ignored objects stay in the denominator of recall; a class weighs as much as the number of images that
-contain it; regions to be ignored are measured on 0-based coordinates taken for 1-based ones.
+contain it; regions to be ignored are measured on 0-based coordinates taken for 1-based ones. The toolkit's files have widths and
+heights, a target's boxes have corners: a difference of corners is rounded to six decimals, which gives the file's number back.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -28,7 +30,8 @@ CLASSES = (
 """The classes 1 to 10; class 11, "others", is not scored."""
 LIMITS = (1, 10, 100, 500)
 NAMES = ("AP", "AP50", "AP75", "AR1", "AR10", "AR100", "AR500")
-NO_ANSWER = Answer()
+DECIMALS = 6
+"""Of widths and heights."""
 
 
 def row(target: Target, answer: Answer | None) -> Row:
@@ -36,11 +39,12 @@ def row(target: Target, answer: Answer | None) -> Row:
 
     ``found`` has, for each class and then each limit below the last, the hits at each threshold.
     """
-    kept = _outside(target.boxes_xyxy, target)
+    covered = _coverage(target)
+    kept = _outside(target.boxes_xyxy, covered)
     truth = [(target.boxes_xyxy[i], target.labels[i] if target.labels else "") for i in kept]
     ignored = np.array([bool(target.crowd[i]) if target.crowd else False for i in kept], bool)
-    boxes, labels, scores = labelled(target, answer)
-    left = _outside(boxes, target)
+    boxes, labels, scores = labelled(answer)
+    left = _outside(boxes, covered)
     out: dict[str, list[Any]] = {
         k: [] for k in ("categories", "truths", "spared", "scores", "hits", "ignored", "found")
     }
@@ -51,7 +55,7 @@ def row(target: Target, answer: Answer | None) -> Row:
             continue
         own = ignored[true]
         detected = [left[place] for place in places]
-        values = overlaps([boxes[i] for i in detected], [truth[i][0] for i in true], own)
+        values = overlaps([boxes[i] for i in detected], [truth[i][0] for i in true], own, decimals=DECIMALS)
         keys = np.array([scores[i] for i in detected])
         order, hits, spared = _matched(values, own, keys)
         out["categories"].append(number)
@@ -153,31 +157,38 @@ def _others(labels: Sequence[str], left: Sequence[int]) -> int:
     return sum(labels[i] not in CLASSES for i in left)
 
 
-def _outside(boxes: Sequence[Box], target: Target) -> list[int]:
+def _outside(boxes: Sequence[Box], covered: npt.NDArray[np.int32] | None) -> list[int]:
     """Return the places of the boxes that are less than half inside the regions to be ignored."""
-    if not target.ignore_boxes_xyxy:
+    if covered is None:
         return list(range(len(boxes)))
-    height, width = target.size_hw
-    covered = _coverage(target)
+    height, width = covered.shape[0] - 1, covered.shape[1] - 1
     out = []
     for index, box in enumerate(boxes):
-        x, y, w, h = (max(1, _rounded(v)) for v in (box[0], box[1], box[2] - box[0], box[3] - box[1]))
+        x, y, w, h = _row(box)
         x, y = min(width, x), min(height, y)
         right, bottom = min(width, x + w), max(1, min(height, y + h))
-        corners = covered[y - 1, x - 1] + covered[bottom - 1, right - 1] - covered[y - 1, right - 1]
-        if (corners - covered[bottom - 1, x - 1]) / (h * w) < 0.5:
+        corners = covered[y, x] + covered[bottom, right] - covered[y, right] - covered[bottom, x]
+        if int(corners) / (h * w) < 0.5:
             out.append(index)
     return out
 
 
-def _coverage(target: Target) -> npt.NDArray[np.int64]:
-    """Return the integral image of the regions to be ignored, ``(H, W)``."""
-    height, width = target.size_hw
-    canvas = np.zeros((height, width), np.int64)
-    for x1, y1, x2, y2 in target.ignore_boxes_xyxy:
-        x, y, w, h = (max(1, _rounded(v)) for v in (x1, y1, x2 - x1, y2 - y1))
-        canvas[y - 1 : min(height, y + h), x - 1 : min(width, x + w)] = 1
-    return canvas.cumsum(0).cumsum(1)
+def _coverage(target: Target) -> npt.NDArray[np.int32] | None:
+    """Return the integral image of the regions to be ignored, ``(H + 1, W + 1)``; ``None`` without any."""
+    if not target.ignore_boxes_xyxy:
+        return None
+    canvas = np.zeros(target.size_hw, np.uint8)
+    for box in target.ignore_boxes_xyxy:
+        x, y, w, h = _row(box)
+        canvas[y - 1 : y + h, x - 1 : x + w] = 1
+    return np.asarray(cv2.integral(canvas, sdepth=cv2.CV_32S), np.int32)
+
+
+def _row(box: Box) -> tuple[int, int, int, int]:
+    """Return left, top, width and height as the toolkit rounds them, 1 at least."""
+    x1, y1, x2, y2 = box
+    x, y, w, h = (max(1, _rounded(v)) for v in (x1, y1, round(x2 - x1, DECIMALS), round(y2 - y1, DECIMALS)))
+    return x, y, w, h
 
 
 def _rounded(value: float) -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["ANNOTATIONS", "PICTURES", "annotation_folder", "picture_folder"]
+from ..benchmark import inside, plain_name
+
+__all__ = ["ANNOTATIONS", "PICTURES", "annotation_folder", "picture_path"]
 
 ANNOTATIONS = (".", "refer/data", "refer_seg")
 """REFER's own ``data`` folder as the data root, a checkout of REFER beside others, LISA's arrangement."""
@@ -12,10 +14,11 @@ PICTURES = (
     "images/mscoco/images/train2014",
     "refer/data/images/mscoco/images/train2014",
     "refer_seg/images/mscoco/images/train2014",
+    "images/train2014",
     "coco/train2014",
     "coco/images/train2014",
 )
-"""In these arrangements, and beside COCO's own; the first that exists is used."""
+"""In these arrangements, in ReLA's, and beside COCO's own."""
 
 
 def annotation_folder(data: Path, name: str) -> Path:
@@ -24,7 +27,15 @@ def annotation_folder(data: Path, name: str) -> Path:
     return next((f for f in folders if f.is_dir()), data / name)
 
 
-def picture_folder(data: Path) -> Path:
-    """Return the folder of COCO's train2014 pictures; where REFER puts it, when there is none."""
+def picture_path(data: Path, name: str) -> Path:
+    """Return the path of a picture of COCO's train2014: in the first folder that has it, else where it should be.
+
+    One folder may hold a part of them only, as when two data sets were unpacked side by side.
+
+    Raises:
+        BadValueError: The name leads out of the folder.
+    """
+    parts = plain_name(name)
     folders = [data / place for place in PICTURES]
-    return next((f for f in folders if f.is_dir()), folders[0])
+    usual = next((f for f in folders if f.is_dir()), folders[0])
+    return inside(next((f for f in folders if (f / parts).is_file()), usual), name)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 from visenv.answers import AnswerKind, Target
-from visenv.errors import bad_value
+from visenv.errors import bad_value, unknown_name
 from visenv.task import Profile
 
 from ..annotations import Annotation, box_of, labels_of, mask_of
+from ..mirrors import find_mirror
 from ..profiles import PROFILES
 from .base import Referring
+from .mirror import KNOWN
 
 __all__ = ["RefCOCO", "RefCOCOPlus", "RefCOCOg"]
 
@@ -43,16 +46,20 @@ class RefCOCO(Referring):
     Primary score: IoU of the union of the submitted masks with the object, at the picture's own size.
 
     ## Episode End
-    A submitted answer, or the limit of turns.
+    Terminated when an answer is submitted (``submitted``) or with the fifth invalid call (``agent_error``); truncated at the turn
+    limit (``turn_limit``).
 
     ## Information
-    ``meta``: ``ref_id``, ``sent_id``, ``image_id``, ``ann_ids``. Samples of one picture are one cluster.
+    ``sample_id``, ``reason``, ``error``, ``failed``, ``terms``; at the end ``score``. A sample's ``meta``, never shown to an agent:
+    ``ref_id``, ``sent_id``, ``image_id``, ``ann_ids``. Samples of one picture are one cluster.
 
     ## Arguments
     ``split``: train, val, testA, testB (UNC's, as in papers); google_train, google_val, google_test. ``level``: 1.
+    Option of the task: ``mirror``, ``jxu124/refcoco-benchmark`` on the Hugging Face hub or the folder of a copy of it
+    (``RefCOCO:mirror=…``), which has everything but train.
 
     ## Metrics
-    ``refcoco/native``: oIoU (often called cIoU), mIoU and P@0.5 to 0.9 at native size. Beside it ``refcoco/lavt480``, LAVT's
+    ``refcoco/native``: oIoU (often called cIoU), mIoU and Pr@0.5 to 0.9 at native size. Beside it ``refcoco/lavt480``, LAVT's
     numbers at 480 x 480, where pixels that two parts of an object cover become background, and ``refcoco/box``, Acc@0.5 of one
     box by plain IoU.
 
@@ -77,6 +84,37 @@ class RefCOCO(Referring):
     licence: ClassVar[str] = LICENCE
     files: ClassVar[Mapping[str, tuple[str, ...]]] = {"unc": ("refs(unc).p",), "google": ("refs(google).p",)}
     sizes: ClassVar[Mapping[str, int]] = {"train": 120_624, "val": 10_834, "testA": 5_657, "testB": 5_095}
+    mirrored: ClassVar[str] = "refcoco"
+
+    def __init__(self, root: str | Path | None = None, *, mirror: str | None = None) -> None:
+        """Look for the data under ``root``, or where :func:`visenv.tasks.benchmark.data_root` says.
+
+        Args:
+            root: The data root.
+            mirror: An id on the Hugging Face hub, or the folder of a copy, to read instead.
+
+        Raises:
+            BadValueError: The mirror loses something, or nobody here knows it.
+        """
+        found = None
+        if mirror is not None:
+            found = find_mirror(self.name, mirror, known=KNOWN, of="RefCOCO", published=self.published, root=root, folder=self.folder)  # fmt: skip
+            self.splits = tuple(split for split in self.splits if "train" not in split)  # type: ignore[misc]
+        super().__init__(root, mirror=found)
+        self._copy = mirror
+
+    def num_samples(self, split: str, level: int) -> int:
+        """Return how many sentences there are on this disk."""
+        if split in type(self).splits and split not in self.splits:
+            remedy = f"The mirror {self._copy!r} leaves it out: read REFER's own files."
+            raise unknown_name("split", split, self.splits, remedy=remedy)
+        return super().num_samples(split, level)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "mirror": self._copy}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["_given"], mirror=state["mirror"])  # type: ignore[misc]
 
     def target(self, annotations: Sequence[Annotation], size_hw: tuple[int, int], names: Mapping[int, str]) -> Target:
         """Make the target: one mask, one box, and the pixels that several of its parts cover."""
@@ -108,13 +146,15 @@ class RefCOCOPlus(RefCOCO):
     Primary score: IoU of the union of the submitted masks with the object, at the picture's own size.
 
     ## Episode End
-    A submitted answer, or the limit of turns.
+    Terminated when an answer is submitted (``submitted``) or with the fifth invalid call (``agent_error``); truncated at the turn
+    limit (``turn_limit``).
 
     ## Information
-    ``meta``: ``ref_id``, ``sent_id``, ``image_id``, ``ann_ids``. Samples of one picture are one cluster.
+    ``sample_id``, ``reason``, ``error``, ``failed``, ``terms``; at the end ``score``. A sample's ``meta``, never shown to an agent:
+    ``ref_id``, ``sent_id``, ``image_id``, ``ann_ids``. Samples of one picture are one cluster.
 
     ## Arguments
-    ``split``: train, val, testA, testB (UNC's). ``level``: 1.
+    ``split``: train, val, testA, testB (UNC's). ``level``: 1. Option of the task: ``mirror``, as of RefCOCO.
 
     ## Metrics
     As RefCOCO: ``refcoco/native``; beside it ``refcoco/lavt480`` and ``refcoco/box``.
@@ -129,6 +169,7 @@ class RefCOCOPlus(RefCOCO):
     name: ClassVar[str] = "RefCOCOPlus"
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "testA", "testB")
     folder: ClassVar[str] = "refcoco+"
+    mirrored: ClassVar[str] = "refcoco_plus"
     files: ClassVar[Mapping[str, tuple[str, ...]]] = {"unc": ("refs(unc).p",)}
     sizes: ClassVar[Mapping[str, int]] = {"train": 120_191, "val": 10_758, "testA": 5_726, "testB": 4_889}
 
@@ -152,13 +193,16 @@ class RefCOCOg(RefCOCO):
     Primary score: IoU of the union of the submitted masks with the object, at the picture's own size.
 
     ## Episode End
-    A submitted answer, or the limit of turns.
+    Terminated when an answer is submitted (``submitted``) or with the fifth invalid call (``agent_error``); truncated at the turn
+    limit (``turn_limit``).
 
     ## Information
-    ``meta``: ``ref_id``, ``sent_id``, ``image_id``, ``ann_ids``. Samples of one picture are one cluster.
+    ``sample_id``, ``reason``, ``error``, ``failed``, ``terms``; at the end ``score``. A sample's ``meta``, never shown to an agent:
+    ``ref_id``, ``sent_id``, ``image_id``, ``ann_ids``. Samples of one picture are one cluster.
 
     ## Arguments
     ``split``: train, val, test (UMD's, as in papers); google_train, google_val, whose pictures overlap. ``level``: 1.
+    Option of the task: ``mirror``, as of RefCOCO.
 
     ## Metrics
     As RefCOCO: ``refcoco/native``; beside it ``refcoco/lavt480`` and ``refcoco/box``.
@@ -174,6 +218,7 @@ class RefCOCOg(RefCOCO):
     name: ClassVar[str] = "RefCOCOg"
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test", "google_train", "google_val")
     folder: ClassVar[str] = "refcocog"
+    mirrored: ClassVar[str] = "refcocog"
     files: ClassVar[Mapping[str, tuple[str, ...]]] = {"umd": ("refs(umd).p",), "google": ("refs(google).p",)}
     sizes: ClassVar[Mapping[str, int]] = {
         "train": 80_512, "val": 4_896, "test": 9_602, "google_train": 85_474, "google_val": 9_536,

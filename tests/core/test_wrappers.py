@@ -38,6 +38,7 @@ def seed_for(sample: Sample, order: tuple[int, ...]) -> int:
         ("See the 1st reference photo and the 3rd photo.", "See the 2nd reference photo and the 1st photo."),
         ("Third image or Second Image?", "First image or Third Image?"),
         ("How many cats do the images show? (A) 1.5 (B) 2", "How many cats do the images show? (A) 1.5 (B) 2"),
+        ("Does the first input image show image 2 of 3?", "Does the second input image show image 3 of 3?"),
     ],
 )  # fmt: skip
 def test_references_follow_their_pictures(given, expected):
@@ -56,6 +57,11 @@ def test_references_follow_their_pictures(given, expected):
         "What is to the left of the car?", "What happens next?", "Put them into order.", "Given the images 1 and 2, which?", "Is image B like it?",
         "The first shows a cat.", "Is <image> like <image>?", "Which is in image 9?", "Is it the last image?", "See img_7.",
         "The first and second images differ.", "Compare image two with the rest.", "Is it before the race?",
+        "Do the first two images show the same place?", "Do the first two images show what the third image shows?",
+        "Is this a first person image?", "Pick the first similar image.", "What do the first images show?", "The two first images.",
+        "The first three pictures were taken by day.", "Compare the second set of images.", "Is the first image pair alike?",
+        "Every second image is red.", "Is it a third image?", "The 1st two photos.", "The twenty-first image.", "See images 2.",
+        "What does Figure 2a show?", "Is image (1) like image (2)?", "Is picture (b) like it?",
     ],
 )  # fmt: skip
 def test_what_cannot_be_rewritten_safely_keeps_its_order(text):

@@ -10,7 +10,7 @@ from visenv.leaderboard.parity import run_file
 from visenv.tasks.profiles import PROFILES
 
 from visenv.cli import main
-from visenv.errors import BadValueError, UnknownNameError
+from visenv.errors import UnknownNameError
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 GREC = json.loads((GOLDEN / "grec.json").read_text(encoding="utf-8"))
@@ -91,9 +91,10 @@ DEEP = "[" * 100_000
     ["", "{", "[]", "null", DEEP, '{"scorer": "grec"}', b"\xff\xfe", "NaN",
      json.dumps({**GREC, "cases": []}), json.dumps({**GREC, "cases": 3}), json.dumps({**GREC, "tolerance": 3}),
      json.dumps({**GREC, "tolerance": {"absolute": 1e9}}), json.dumps({**GREC, "tolerance": {"absolute": "0"}}),
-     json.dumps({**GREC, "official": {}}), json.dumps({**GREC, "cases": [3]}), json.dumps({**GREC, "cases": [{"name": "a"}]}),
+     json.dumps({**GREC, "official": {}}), json.dumps({**GREC, "official": None}), json.dumps({**GREC, "tolerance": {"absolute": True}}),
+     json.dumps({k: v for k, v in GREC.items() if k != "tolerance"}), json.dumps({k: v for k, v in GREC.items() if k != "scorer"}),
      json.dumps(GREC).replace("0.899", "NaN")],
-    ids=range(17),
+    ids=range(19),
 )  # fmt: skip
 def test_no_golden_file(visenv, tmp_path, text):
     path = tmp_path / "bad.json"
@@ -120,11 +121,91 @@ def test_no_golden_file(visenv, tmp_path, text):
     ],
 )  # fmt: skip
 def test_hostile_inputs(visenv, tmp_path, scorer, given):
-    path = written(tmp_path, scorer=scorer, cases=[{"name": "odd", "input": given, "expected": {"a": 1}}])
-    with pytest.raises(BadValueError, match="odd"):
-        run_file(path)
-    code, _, err = visenv("parity", path)
-    assert code == 2 and "Traceback" not in err
+    """A case that cannot be run says so in its place, and costs no other case anything."""
+    good = json.loads((GOLDEN / f"{scorer}.json").read_text(encoding="utf-8"))["cases"][0]
+    cases = [{"name": "odd", "input": given, "expected": {"a": 1}}, good]
+    path = written(tmp_path, scorer=scorer, cases=cases, tolerance={"absolute": 1e-5})
+    odd, other = run_file(path).cases
+    assert odd.name == "odd" and odd.error and odd.got is None and not odd.ok and other.ok
+    code, out, err = visenv("parity", path)
+    assert code == 1 and "Traceback" not in err and "'odd' failed: " in " ".join(out.split()) and "NO" in out
+    code, out, _ = visenv("parity", path, "--json")
+    told = json.loads(out)
+    assert code == 1 and not told["ok"] and set(told["cases"][0]) == {"name", "error"} and told["cases"][1]["got"]
+
+
+@pytest.mark.parametrize(
+    ("case", "error"),
+    [
+        (3, "name"), ({"name": 3}, "name"), ({"input": {}}, "name"), ({"name": "a"}, "input"),
+        ({**GREC["cases"][0], "expected": 3}, "expected"),
+        ({**GREC["cases"][0], "expected": {"N_acc": {"size": 3, "counts": ""}}}, "mask"),
+    ],
+)  # fmt: skip
+def test_cases_of_another_form(visenv, tmp_path, case, error):
+    code, out, _ = visenv("parity", written(tmp_path, cases=[case, GREC["cases"][1]]), "--json")
+    told = json.loads(out)["cases"]
+    assert code == 1 and error in told[0]["error"] and "error" not in told[1]
+    assert ("got" in told[0]) == (isinstance(case, dict) and "expected" in case), (
+        "what was computed is shown all the same"
+    )
+
+
+def test_keys_that_nobody_knows_are_no_matter(visenv, tmp_path):
+    more = [{**case, "comment": [1], "input": {**case["input"], "unit": "px"}} for case in GREC["cases"]]
+    assert visenv("parity", written(tmp_path, cases=more, notes={"a": 1}))[0] == 0
+
+
+def test_without_expected_there_is_only_what_we_give(visenv, tmp_path):
+    bare = [{key: case[key] for key in ("name", "input")} for case in GREC["cases"]]
+    path = tmp_path / "blind.json"
+    path.write_text(json.dumps({"scorer": "grec", "cases": bare}), encoding="utf-8")
+    code, out, _ = visenv("parity", path, "--json")
+    told = json.loads(out)
+    assert code == 0 and told["compared"] == 0 and told["official"] == ""
+    assert [c["got"] for c in told["cases"]] == [c.got for c in run_file(GOLDEN / "grec.json").cases]
+    assert "not compared" in " ".join(visenv("parity", path)[1].split())
+    path.write_text(json.dumps({"scorer": "grec", "cases": [bare[0], GREC["cases"][1]]}), encoding="utf-8")
+    assert visenv("parity", path)[0] == 2, "what is expected needs a tolerance"
+    code, out, _ = visenv("parity", written(tmp_path, cases=[bare[0], GREC["cases"][1]]))
+    assert code == 0 and "1 of 2" in out
+
+
+def test_one_file_that_cannot_be_read_costs_no_other_anything(visenv, tmp_path):
+    bad, unknown = tmp_path / "bad.json", written(tmp_path, scorer="grecc")
+    bad.write_text("{", encoding="utf-8")
+    files = [GOLDEN / "grec.json", bad, unknown, tmp_path / "none.json", GOLDEN / "blink.json"]
+    code, out, _ = visenv("parity", *files, "--json")
+    told = [json.loads(line) for line in out.splitlines()]
+    assert code == 1 and [t.get("ok") for t in told] == [True, None, None, None, True]
+    assert [t["file"] for t in told] == [f.name for f in files]
+    assert "Expected" in told[1]["error"] and "'grec'" in told[2]["error"] and "none.json" in told[3]["error"]
+    code, out, err = visenv("parity", *files)
+    assert code == 1 and out.count(" yes") == 2 and all(f.name in err for f in files[1:4])
+    assert visenv("parity", bad, unknown, "--json")[0] == 2, "nothing could be read"
+
+
+def test_each_file_is_shown_as_it_is_done(monkeypatch, capsys):
+    """What comes after may take all day, or the whole process with it."""
+    from visenv.leaderboard import scoring_commands
+
+    def stops_at_the_second(path):
+        if path.name == "blink.json":
+            raise KeyboardInterrupt
+        return run_file(path)
+
+    monkeypatch.setattr(scoring_commands, "run_file", stops_at_the_second)
+    with pytest.raises(SystemExit):
+        main(["parity", str(GOLDEN / "grec.json"), str(GOLDEN / "blink.json"), "--json"])
+    assert json.loads(capsys.readouterr().out)["scorer"] == "grec"
+
+
+@pytest.mark.parametrize(("times", "code"), [(0.5, 0), (2, 1), (5, 1)])
+def test_the_tolerance_is_the_file_s(visenv, tmp_path, times, code):
+    case = GREC["cases"][0]
+    moved = {**case["expected"], "F1_score": case["expected"]["F1_score"] - times * 1e-4}
+    path = written(tmp_path, cases=[{**case, "expected": moved}], tolerance={"absolute": 1e-4})
+    assert visenv("parity", path)[0] == code
 
 
 def test_unknown_scorer_and_missing_file(visenv, tmp_path):

@@ -10,7 +10,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from visenv import Mask
 from visenv.errors import BadValueError
-from visenv.masks import box_iou_matrix, mask_iou_matrix, rle_total, union_masks
+from visenv.masks import box_iou_matrix, mask_iou_matrix, union_masks
+from visenv.rle import rle_total
 
 SHAPES = array_shapes(min_dims=2, max_dims=2, max_side=24)
 DENSE = arrays(bool, SHAPES)

@@ -78,6 +78,23 @@ def site(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def beside_site(play: Any, fakes: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site of a task with two further profiles, of which one has a metric without a value."""
+
+    def second(rows: Any) -> Any:
+        return {"odd one": 1.0 - sum(map(fakes.primary, rows)) / len(rows), "edge": None, "plain": None}
+
+    class Beside(fakes.Blobs):
+        also = (
+            dataclasses.replace(fakes.PROFILE, name="gres/native", aggregate=lambda rows: {"gIoU": 50.0}),
+            dataclasses.replace(fakes.PROFILE, name="blobs/odd", source="some code", aggregate=second, undefined={"edge": "needs edges"}),
+        )  # fmt: skip
+
+    run = play(tmp_path_factory.mktemp("runs") / "beside", "blob-finder", "blob-hostile", "oracle", tasks=(Beside(),))
+    return build_site([run], tmp_path_factory.mktemp("sites") / "beside", tasks={"Blobs": Beside()}).parent
+
+
+@pytest.fixture(scope="session")
 def hostile_run(run: Path, fakes: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """A run whose every text was replaced by somebody, and a task that says such things too."""
     out = tmp_path_factory.mktemp("runs") / "hostile <b> \u202e run"
@@ -96,6 +113,7 @@ def hostile_run(run: Path, fakes: ModuleType, tmp_path_factory: pytest.TempPathF
             record |= {"agent": names[record["agent"]], "reason": PROBE, "profile": PROBE, "failure": PROBE}
             record["sample_id"] = PROBE + "x" * 1_000_000
             record["row"] = record["row"] and {**record["row"], PROBE: PROBE, "__proto__": [PROBE]}
+            record["also"] = record["row"] and {PROBE + "beside": record["row"]}
             for turn in record["transcript"]:
                 turn["feedback"] = PROBE + "A" * 1_000_000 + "\u202e" * 1000
                 turn["call"] = turn["call"] and {
@@ -120,6 +138,12 @@ def hostile_run(run: Path, fakes: ModuleType, tmp_path_factory: pytest.TempPathF
 
         profile = dataclasses.replace(
             fakes.PROFILE, name=PROBE, source=PROBE, aggregate=lambda rows: {PROBE: 1.0, "__proto__": 0.5},
+        )  # fmt: skip
+        also = (
+            dataclasses.replace(
+                profile, name=PROBE + "beside", undefined={PROBE: PROBE, "__proto__": PROBE},
+                aggregate=lambda rows: {PROBE: None, "__proto__": None, "constructor": 0.5},
+            ),
         )  # fmt: skip
 
     return out, Nasty()

@@ -136,6 +136,32 @@ def test_tables_sort_by_click_and_by_key(open_site, site):
     tab.fine()
 
 
+@pytest.mark.parametrize("width", [390, 1440])
+def test_further_profiles_have_a_table_that_sorts(open_site, beside_site, width):
+    tab = open_site(beside_site, viewport={"width": width, "height": 900})
+    page = tab.go("#/", ".beside tbody tr")
+    table = page.locator(".beside")
+    groups = table.locator("thead .groups th")
+    assert groups.all_inner_texts() == ["scored by blobs/iou", "gres/native", "blobs/odd"]
+    assert groups.nth(2).get_attribute("title") == "some code"
+    agents = lambda: table.locator("td.agent").all_inner_texts()  # noqa: E731
+    ranked = agents()
+    assert len(ranked) == 3 and table.locator(".why").all_inner_texts() == ["needs edges"] * 3
+    table.get_by_role("button", name="odd one").click()
+    assert agents()[:2] == ["blob-hostile", "blob-finder"] and ranked[:2] == ["blob-finder", "blob-hostile"]
+    page.locator("#agent-filter").fill("finder")
+    assert agents() == ["blob-finder"]
+    assert "Beside it by blobs/odd: some code." in page.locator(".footnote").inner_text()
+    assert tab.fits()
+    page.locator(".block a.rowlink").first.click()
+    page.locator(".list tbody tr a").first.click()
+    page.wait_for_selector(".replay .pane")
+    page.keyboard.press("End")
+    until(page, "document.querySelector('.where').textContent === 'answer'")
+    assert "As recorded by blobs/odd" in page.locator(".told").inner_text()
+    tab.fine()
+
+
 def test_the_list_filters_and_leads_to_an_episode(open_site, site):
     tab = open_site(site)
     page = tab.go("#/task/Blobs~0.1.0~val~1", ".list tbody tr")
@@ -532,7 +558,7 @@ def test_episodes_without_pictures_say_why(open_site, play, tmp_path, monkeypatc
     from visenv.leaderboard.site import build_site
 
     run = play(tmp_path / "run", limit=1, keep_images=0)
-    monkeypatch.setattr("visenv.leaderboard.site.gathering.make_task", lambda name: 1 / 0)
+    monkeypatch.setattr("visenv.leaderboard.shelf.make_task", lambda name: 1 / 0)
     tab = open_site(build_site([run], tmp_path / "site").parent)
     index = next(iter(latest(read_records(run)).values())).index
     page = tab.go(episode("blob-finder", index, 2, run="run"), ".frame.blank")
@@ -541,4 +567,22 @@ def test_episodes_without_pictures_say_why(open_site, play, tmp_path, monkeypatc
     page.keyboard.press("End")
     page.wait_for_selector(".replay.ended")
     assert "not available" in page.locator(".told").inner_text()
+    tab.fine()
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_tasks_that_differ_at_the_end_of_a_long_name_are_told_apart(open_site, play, tmp_path, width):
+    from visenv.leaderboard.site import build_site
+
+    names = [f"Blobs:words={'folder/' * 45}{end}" for end in ("one", "two")]
+    run = play(tmp_path / "run", "blob-finder", tasks=names, limit=1, keep_images=0)
+    tab = open_site(build_site([run], tmp_path / "site").parent, viewport={"width": width, "height": 900})
+    page = tab.go("", "section.block")
+    assert tab.fits() and all(len(name) > 300 for name in names)
+    for shown in ("section.block h2", ".lane.head .task" if width > 1000 else ".cell .small", "#task-filter option"):
+        texts = [text for text in page.locator(shown).all_inner_texts() if "Blobs" in text]
+        assert len(set(texts)) == len(texts) == 2 and all(len(text) <= 80 for text in texts), shown
+    page.locator("section.block").last.locator("a", has_text="to look at").click()
+    page.wait_for_selector("main.list")
+    assert page.locator("h1").get_attribute("title") == names[1] and tab.fits()
     tab.fine()

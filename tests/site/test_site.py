@@ -23,7 +23,7 @@ from visenv.leaderboard.site import build_site
 from visenv.leaderboard.site.command import report
 from visenv.leaderboard.site.pictures import SIDE_PX
 from visenv.leaderboard.site.shards import named_shard, parse_shard, shard
-from visenv.leaderboard.site.units import PERCENT, unit_of
+from visenv.leaderboard.units import PERCENT, unit_of
 from visenv.tasks.profiles import PROFILES
 
 from visenv import Answer, Image
@@ -169,8 +169,7 @@ def test_the_page_says_whether_a_run_was_verified(run, parsed, tmp_path, monkeyp
     assert checks[0]["rescored"] == 20 and checks[1]["problems"] and "NOT equal" in checks[1]["verdict"]
     places = {(r["run"], r["agent"]): r["place"] for r in index["blocks"][0]["rows"]}
     assert places[0, "blob-finder"] == "1" and places[1, "blob-finder"] == "!" and places[1, "oracle"] == "!"
-    monkeypatch.setattr("visenv.leaderboard.site.gathering.make_task", lambda name: 1 / 0)
-    monkeypatch.setattr("visenv.leaderboard.verification._plan.make_task", lambda name: 1 / 0)
+    monkeypatch.setattr("visenv.leaderboard.shelf.make_task", lambda name: 1 / 0)
     index = parsed(build_site([run], tmp_path / "blind").parent).index
     assert index["runs"][0]["check"]["state"] == "unchecked"
 
@@ -220,7 +219,7 @@ def test_pictures_that_are_none_are_missed(run, parsed, tmp_path, monkeypatch):
     for number, path in enumerate(sorted((copy / "images").iterdir())):
         path.unlink()
         os.mkfifo(path) if number % 2 else path.symlink_to("/etc/passwd")
-    monkeypatch.setattr("visenv.leaderboard.site.gathering.make_task", lambda name: 1 / 0)
+    monkeypatch.setattr("visenv.leaderboard.shelf.make_task", lambda name: 1 / 0)
     _, found = episodes(build_site([copy], tmp_path / "site").parent, parsed)
     assert all(not i["file"] for e, _ in found.values() for i in e["images"])
 
@@ -297,10 +296,29 @@ def test_a_repeated_call_draws_what_the_agent_saw(play, fakes, parsed, tmp_path)
 
 
 def test_metrics_name_their_unit():
-    rows = [SimpleNamespace(profile="gres/native", metrics={"gIoU": 0.5, "T_acc": 0.5, "MAE": 0.5, "odd": 7.0})]
-    assert [unit_of(name, rows) for name in ("gIoU", "T_acc", "MAE", "odd")] == ["%", "0-1", "", ""]
+    given = {"gIoU": 0.5, "T_acc": 0.5, "MAE": 0.5, "odd": 7.0}
+    assert [unit_of(n, ["gres/native"], [v, None]) for n, v in given.items()] == ["%", "0-1", "", ""]
+    assert unit_of("gIoU", ["gres/gsva"], [0.5]) == "0-1"
     for names in PERCENT:
         assert names in PROFILES
+
+
+def test_further_profiles_are_beside_the_score(beside_site, parsed):
+    index = parsed(beside_site).index
+    (block,) = index["blocks"]
+    assert index["runs"][0]["check"]["state"] == "verified"
+    assert [(one["name"], one["source"], one["metrics"]) for one in block["also"]] == [
+        ("gres/native", "none: a fake", [["gIoU", "%"]]),
+        ("blobs/odd", "some code", [["odd one", "0-1"], ["edge", "0-1"], ["plain", "0-1"]]),
+    ]
+    assert [row["agent"] for row in block["rows"]] == ["blob-finder", "blob-hostile", "oracle"]
+    assert block["also"][0]["rows"] == [[50.0]] * 3
+    for row, (odd, edge, plain) in zip(block["rows"], block["also"][1]["rows"], strict=True):
+        assert odd == pytest.approx(1 - row["score"]) and edge == "needs edges" and plain is None
+    _, found = episodes(beside_site, parsed)
+    for episode, _ in found.values():
+        assert [name for name, _ in episode["also"]] == ["gres/native", "blobs/odd"]
+        assert all(row == episode["row"] for _, row in episode["also"])
 
 
 def test_runs_of_one_name_are_told_apart(play, parsed, tmp_path):
@@ -320,7 +338,7 @@ def test_an_unplayed_run_says_so(play, parsed, tmp_path):
 
 
 def test_a_task_that_is_not_here(run, parsed, tmp_path, monkeypatch):
-    monkeypatch.setattr("visenv.leaderboard.site.gathering.make_task", lambda name: 1 / 0)
+    monkeypatch.setattr("visenv.leaderboard.shelf.make_task", lambda name: 1 / 0)
     data, found = episodes(build_site([run], tmp_path / "site").parent, parsed)
     (block,) = data.index["blocks"]
     assert block["rows"][0]["score"] == pytest.approx(0.84) and "not computed again" in block["profiles"][0][1]
@@ -333,7 +351,7 @@ def test_a_task_that_is_not_here(run, parsed, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("change", "why"),
-    [({"version": "9"}, "version 9 is installed"), ({"sample": lambda self, *place: 1 / 0}, "cannot make it again")],
+    [({"version": "9"}, "9 is installed"), ({"sample": lambda self, *place: 1 / 0}, "cannot make it again")],
 )
 def test_a_task_of_another_make(run, fakes, parsed, tmp_path, change, why):
     task = type("Changed", (fakes.Blobs,), change)()
@@ -426,7 +444,7 @@ def test_no_text_is_a_file_name_or_markup(hostile_site):
             r"data/[0-9a-f]{24}\.js|images/[0-9a-f]{24}\.jpg|page-[0-9a-f]{24}/[a-z]+\.(js|css)", name,
         ), name  # fmt: skip
     page = (hostile_site / "index.html").read_text("ascii")
-    assert "hurt" not in page and page.count("<script") == 11 and "innerHTML" not in page
+    assert "hurt" not in page and page.count("<script") == 12 and "innerHTML" not in page
     for code in hostile_site.glob("page-*/*.js"):
         text = code.read_text("utf-8")
         assert not re.search(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image as Pillow
-from visenv.tasks import embedded
+from visenv.tasks import blink, embedded
 from visenv.tasks.blink import BLINK
 from visenv.tasks.orders import BLINKOrders
 
@@ -25,7 +25,7 @@ from visenv.testing import check_task
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fixtures import blink as fixture
-from fixtures._playing import nothing, refused, rows, samples, truncate, truth
+from fixtures._playing import nothing, refused, refused_alone, rows, samples, truncate, truth
 
 pa = pytest.importorskip("pyarrow", reason='Parquet files need pyarrow: pip install "visenv[data]"')
 from pyarrow import parquet  # noqa: E402
@@ -123,6 +123,29 @@ def test_reading_holds_one_row_group_and_decodes_a_picture_once(root: Path, monk
     assert len(read) == len(set(read)) and len(decoded) == len(set(decoded))
 
 
+def test_row_groups_are_remembered_while_there_is_room(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    group = embedded._group
+    monkeypatch.setattr(embedded, "_group", lambda p, f, g, c: (read.append(g), group(p, f, g, c))[1])
+    path = root / FILE.replace("Counting", "Art_Style")  # of two groups
+    expected = [row["image_1"] for row in parquet.read_table(path).to_pylist()]
+    for limit, times in ((2**20, 2), (1, 20)):
+        read.clear()
+        cells = embedded.ParquetPictures(("image_1",), limit_bytes=limit)
+        for k in range(20):
+            assert cells.cell(embedded.Place(path, k % 2, 0), "image_1") == expected[k % 2]
+            assert len(cells._held) == 1 or sum(t.nbytes for t in cells._held.values()) <= limit
+        assert len(read) == times
+
+
+def test_tasks_with_other_numbers_of_questions_are_found(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sum(blink.SUB_TASKS.values()) == BLINK.sizes["val"]
+    [found] = BLINK(root).audit_split("val")
+    assert found.kind == "size" and "Counting 2 of 120, Forensic_Detection 2 of 132" in found.what
+    monkeypatch.setattr(blink, "SUB_TASKS", dict.fromkeys(blink.SUB_TASKS, 2))
+    assert not list(BLINK(root).audit_split("val"))
+
+
 def test_other_orders(root: Path) -> None:
     task, given = BLINKOrders(root), BLINK(root)
     assert task.num_samples("val", 1) == 4 * 28
@@ -159,7 +182,10 @@ def test_other_orders(root: Path) -> None:
 )
 def test_damaged_rows(own: Path, edit: Callable[[dict[str, Any]], Any], words: tuple[str, ...]) -> None:
     change(own, edit)
-    refused(lambda: BLINK(own).num_samples("val", 1), *words)
+    assert refused_alone(BLINK(own), "val", *words) == [2]
+    orders = BLINKOrders(own)
+    assert orders.num_samples("val", 1) == 4 * 28
+    refused(lambda: orders.sample("val", 1, 8), *words)
 
 
 @pytest.mark.parametrize(
@@ -188,6 +214,23 @@ def test_damaged_and_missing_files(own: Path) -> None:
     refused(lambda: BLINK(own).num_samples("val", 1), "'choices'")
     (own / FILE).unlink()
     refused(lambda: BLINK(own).num_samples("val", 1), "Counting", "huggingface.co")
+
+
+def test_a_split_of_which_nothing_can_be_used_is_refused(own: Path) -> None:
+    for path in (own / "BLINK").rglob("val-*.parquet"):
+        table = parquet.read_table(path)
+        hidden = pa.array(["hidden"] * table.num_rows)
+        parquet.write_table(table.set_column(table.column_names.index("answer"), "answer", hidden), path)
+    refused(lambda: BLINK(own).num_samples("val", 1), "val_Art_Style_1", "a letter from A to")
+
+
+def test_files_of_a_split_that_are_missing_or_twice_there(own: Path) -> None:
+    path = own / FILE
+    path.rename(path.with_name("val-00001-of-00003.parquet"))
+    refused(lambda: BLINK(own).num_samples("val", 1), "2 of 3 files of a split are missing")
+    for name in ("val-00000-of-00001-ab.parquet", "val-00000-of-00001-cd.parquet"):
+        (path.with_name(name)).write_bytes((path.with_name("val-00001-of-00003.parquet")).read_bytes())
+    refused(lambda: BLINK(own).num_samples("val", 1), "those of one download")
 
 
 def test_pages_of_the_file_that_are_overwritten(own: Path) -> None:

@@ -17,7 +17,7 @@ from visenv.testing import check_task
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fixtures import dense200 as fixture
-from fixtures._playing import nothing, refused, rows, samples, truncate, truth
+from fixtures._playing import nothing, refused, refused_alone, rows, samples, truncate, truth
 
 FILE = "Dense200/_annotations/box_eval/Dense200.jsonl"
 
@@ -104,13 +104,37 @@ def test_other_places_of_the_files(own: Path) -> None:
         (lambda r: r["gt"].update(apple=[[1, 2, 3, 10**400]]), ("finite",)),
         (lambda r: r["gt"].update(apple=None), ("list of boxes",)),
         (lambda r: r["gt"].update({"\ud800": []}), ("UTF-8",)),
-        (lambda r: r.update(categories=["pear"]), ("every category",)),
+        (lambda r: r.update(categories=[], gt={}), ("at least one category",)),
         (lambda r: r.update(categories="apple"), ("a list of texts",)),
     ],
 )
-def test_damaged_records(own: Path, edit: Callable[[dict[str, Any]], Any], words: tuple[str, ...]) -> None:
+def test_a_damaged_record_keeps_its_place_and_spoils_no_other(
+    own: Path, edit: Callable[[dict[str, Any]], Any], words: tuple[str, ...]
+) -> None:
     change(own, edit, 1)
-    refused(lambda: Dense200(own).num_samples("test", 1), *words)
+    assert refused_alone(Dense200(own), "test", *words) == [1]
+
+
+@pytest.mark.parametrize(
+    ("truth", "categories", "asked", "findings"),
+    [
+        (["apple"], ["APPLE"], ("apple",), 0),
+        (["lane 1", "lane 2"], ["lane 2", "lane 1"], ("lane 2", "lane 1"), 0),
+        (["lane 1", "lane 2"], ["Lane", "lane 2"], ("lane 1", "lane 2"), 0),
+        (["apple"], ["pear"], ("pear", "apple"), 1),
+        (["apple"], ["apple", "unicorn", "apple"], ("apple", "unicorn"), 0),
+        (["茶", "米"], ["米"], ("米", "茶"), 1),
+        (["apple"], None, ("apple",), 0),
+    ],
+)
+def test_what_is_asked_for_is_what_is_annotated(
+    own: Path, truth: list[str], categories: list[str] | None, asked: tuple[str, ...], findings: int
+) -> None:
+    change(own, lambda r: r.update(gt={name: [[1, 2, 9, 9]] for name in truth}, categories=categories), 5)
+    task = Dense200(own)
+    assert task.sample("test", 1, 5).meta["categories"] == asked
+    assert task.sample("test", 1, 5).target.labels == tuple(truth)
+    assert len([f for f in task.audit_entry("test", 5, task.entries("test")[5]) if f.kind == "form"]) == findings
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '{"image_path": NaN}', "[" * 100_000, '"' * 3])
@@ -123,7 +147,7 @@ def test_damaged_files(own: Path, text: str) -> None:
 
 def test_lines_and_box_lists_beyond_the_limits(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("visenv.tasks.dense200.MAX_BOXES", 3)
-    refused(lambda: Dense200(own).num_samples("test", 1), "at most 3 in all")
+    assert len(refused_alone(Dense200(own), "test", "at most 3 in all")) > 6
     monkeypatch.setattr("visenv.tasks.reading.MAX_LINE_BYTES", 60)
     refused(lambda: Dense200(own).num_samples("test", 1), "at most 60 bytes")
 

@@ -21,7 +21,7 @@ from visenv.testing import check_task
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fixtures import grefcoco as fixture
-from fixtures._playing import nothing, nowhere, oracle_score, refused, rows, samples, truncate, truth
+from fixtures._playing import nothing, nowhere, oracle_score, refused, refused_alone, rows, samples, truncate, truth
 
 REFERENCES, INSTANCES = "grefs(unc).json", "instances.json"
 
@@ -119,22 +119,64 @@ def edit_first(**fields: Any) -> Callable[[Any], None]:
     return lambda held: held[0].update(fields)
 
 
-BROKEN: list[tuple[Callable[[Any], Any], str]] = [
+ALONE: list[tuple[Callable[[Any], Any], str]] = [
     (edit_first(no_target=True), "no_target"),
     (edit_first(ann_id=[-1]), "no_target"),
     (edit_first(ann_id=[-1, 50000]), "ann_id"),
     (edit_first(ann_id="x"), "ann_id"),
     (edit_first(ann_id=[1.5]), "ann_id"),
-    (edit_first(sentences={}), "sentences"),
-    (edit_first(sentences=[{"sent_id": 1}]), "text"),
-    (lambda held: held.append(7), "place"),
+    (edit_first(ann_id=[10**4000]), "ann_id"),
+    (edit_first(image_id=10**4000), "64 bits"),
+    (edit_first(sentences=[{"sent_id": 1}, 7]), "sentence"),
+    (lambda held: held[0].pop("ann_id"), "no field 'ann_id'"),
 ]
 
 
-@pytest.mark.parametrize(("edit", "word"), BROKEN, ids=range(len(BROKEN)))
-def test_references_of_another_form_are_refused(own: Path, edit: Callable[[Any], Any], word: str) -> None:
+@pytest.mark.parametrize(("edit", "word"), ALONE, ids=range(len(ALONE)))
+def test_a_broken_reference_keeps_its_place(own: Path, edit: Callable[[Any], Any], word: str) -> None:
+    before = samples(GRES(own), "train")
+    change(own / "grefcoco" / REFERENCES, edit)
+    task = GRES(own)
+    lost = refused_alone(task, "train", word)
+    assert lost[0] == 0 and task.num_samples("train", 1) == len(before) - 2 + len(lost)
+    assert task.sample("train", 1, len(lost)).target == before[2].target
+
+
+@pytest.mark.parametrize(
+    ("edit", "word"),
+    [
+        (edit_first(sentences={}), "sentences"),
+        (lambda held: held[0].pop("split"), "no field 'split'"),
+        (lambda held: held[0].pop("sentences"), "no field 'sentences'"),
+        (lambda held: held.append(7), "place"),
+    ],
+    ids=range(4),
+)
+def test_references_whose_number_is_not_known_are_refused(own: Path, edit: Callable[[Any], Any], word: str) -> None:
     change(own / "grefcoco" / REFERENCES, edit)
     refused(lambda: GRES(own).num_samples("train", 1), word)
+
+
+def test_an_older_file_with_numbers_given_twice_and_without_the_test_splits(own: Path) -> None:
+    def edit(held: Any) -> None:
+        held[:] = [r for r in held if r["split"] in ("train", "val")]
+        held[1]["ref_id"] = held[0]["ref_id"]
+
+    before = samples(GRES(own), "train")
+    change(own / "grefcoco" / REFERENCES, edit)
+    for task in (GRES(own), GREC(own)):
+        refused(lambda task=task: task.num_samples("testA", 1), "has no split 'testA', but 'train', 'val'", "gRefCOCO")
+        assert [f.kind for f in task.audit_split("train")] == ["form", "size"] and not list(task.audit_split("val"))
+    assert [s.target.fingerprint for s in samples(GRES(own), "train")] == [s.target.fingerprint for s in before]
+
+
+def test_sizes_that_nobody_states_are_compared_with_what_others_counted(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [found] = GRES(root).audit_split("testB")
+    assert found.kind == "size" and "32 samples on disk" in found.what and "17,086 or 16,063" in found.what
+    monkeypatch.setattr(GRES, "unsure_sizes", {"testB": (5, 32)})
+    assert not list(GRES(root).audit_split("testB")) and "testB" not in GRES.sizes
 
 
 def test_references_that_cannot_be_joined_are_refused_and_found(own: Path) -> None:
@@ -148,10 +190,15 @@ def test_references_that_cannot_be_joined_are_refused_and_found(own: Path) -> No
 
 
 def test_a_box_without_area_is_refused_where_boxes_count(own: Path) -> None:
+    before = GRES(own).sample("train", 1, 0)
     change(own / "grefcoco" / INSTANCES, lambda held: held["annotations"][0].update(bbox=[5, 5, 0, 9]))
     task = GREC(own)
     refused(lambda: task.sample("train", 1, 0), "bbox", "above 0")
     assert [f.kind for f in task.audit_entry("train", 0, task.entries("train")[0])] == ["form"]
+    masks = GRES(own)
+    assert [f.kind for f in masks.audit_entry("train", 0, masks.entries("train")[0])] == ["form"]
+    found = masks.sample("train", 1, 0).target
+    assert found.masks == before.target.masks and np.allclose(found.boxes_xyxy[0], found.masks[0].box_xyxy)
 
 
 def test_damaged_files_are_refused(own: Path) -> None:

@@ -17,7 +17,7 @@ from visenv.wrappers import consistency
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fixtures import muirbench as fixture
-from fixtures._playing import nothing, refused, rows, samples, truncate, truth
+from fixtures._playing import nothing, refused, refused_alone, rows, samples, truncate, truth
 
 pa = pytest.importorskip("pyarrow", reason='Parquet files need pyarrow: pip install "visenv[data]"')
 from pyarrow import parquet  # noqa: E402
@@ -103,12 +103,19 @@ def test_other_orders_keep_the_picture_of_each_name(root: Path) -> None:
         (lambda r: r.update(options=["one"] * 30), ("2 to 26",)),
         (lambda r: r.update(question=None), ("question of 1",)),
         (lambda r: r.update(task=""), ("task of 1",)),
+        (lambda r: r.update(task="Jigsaw"), ("'Jigsaw'", "Visual Grounding")),  # it would count in no task's accuracy
         (lambda r: r.update(idx=None), ("idx",)),
     ],
 )
 def test_damaged_rows(own: Path, edit: Callable[[dict[str, Any]], Any], words: tuple[str, ...]) -> None:
     change(own, edit)
-    refused(lambda: MuirBench(own).num_samples("test", 1), *words)
+    assert refused_alone(MuirBench(own), "test", *words) == [0]
+
+
+def test_every_task_counts_in_any_spelling(own: Path) -> None:
+    change(own, lambda r: r.update(task="counting "))
+    task = MuirBench(own)
+    assert task.profile.aggregate(rows(task.profile, samples(task, "test")[:1], truth))["Counting"] == 1.0
 
 
 @pytest.mark.parametrize("pictures", [None, [], [{"bytes": b"x", "path": None}]])

@@ -16,7 +16,7 @@ from visenv.testing import check_task
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fixtures import multiqa as fixture
-from fixtures._playing import nothing, refused, rows, samples, truncate, truth
+from fixtures._playing import nothing, refused, refused_alone, rows, samples, truncate, truth
 
 FILE = "MultiQA/questions.jsonl"
 
@@ -89,16 +89,22 @@ def test_another_folder(own: Path) -> None:
         ({"images": ["../a.png"]}, ("inside the folder",)),
         ({"images": ["/etc/passwd"]}, ("inside the folder",)),
         ({"images": ["C:\\a.png"]}, ("inside the folder",)),
-        ({"id": "q1"}, ("id of its own",)),
         ({"id": 1.5}, ("id of",)),
         ({"question": ""}, ("question of",)),
         ({"group": 3}, ("group of",)),
         ({"anwser": "A"}, ("anwser", "no fields but")),
     ],
 )
-def test_damaged_records(own: Path, fields: dict[str, Any], words: tuple[str, ...]) -> None:
+def test_a_damaged_record_keeps_its_place_and_spoils_no_other(
+    own: Path, fields: dict[str, Any], words: tuple[str, ...]
+) -> None:
     change(own, **fields)
-    refused(lambda: MultiQA(own).num_samples("test", 1), *words)
+    assert refused_alone(MultiQA(own), "test", *words) == [0]
+
+
+def test_an_id_given_twice_is_refused(own: Path) -> None:
+    change(own, id="q1")
+    refused(lambda: MultiQA(own).num_samples("test", 1), "id of its own")
 
 
 def test_questions_without_pictures_and_with_too_many(own: Path) -> None:

@@ -23,6 +23,8 @@ BOXED = Target(kind=AnswerKind.BOXES, boxes_xyxy=(BOX,), labels=("apple",), **SI
 COUNTED = Target(kind=AnswerKind.COUNT, boxes_xyxy=(BOX,), labels=("apple",), **SIZE)
 ZERO = Target(kind=AnswerKind.COUNT, **SIZE)
 CHOSEN = Target(kind=AnswerKind.CHOICE, choice="B", options=("a bus", "two dogs"), labels=("Jigsaw",), **SIZE)
+FIVE = Target(kind=AnswerKind.CHOICE, choice="B", options=("a", "b", "c", "d", "e"), **SIZE)
+FIFTH = Target(kind=AnswerKind.CHOICE, choice="E", **SIZE)
 EMPTY = Mask.empty((80, 90))
 LEFT, RIGHT = Mask.from_box((10, 10, 30, 60), (80, 90)), Mask.from_box((30, 10, 50, 60), (80, 90))
 PARTLY = Target(kind=AnswerKind.MASK, masks=(LEFT,), ignore=RIGHT, **SIZE)
@@ -45,7 +47,7 @@ CASES = [
     ("gres/native", ABSENT, Answer(), 0.0),
     ("gres/native", ABSENT, None, 0.0),
     ("dense200/rexomni", BOXED, Answer(boxes_xyxy=(BOX,), labels=("Apple",)), 1.0),
-    ("dense200/rexomni", BOXED, Answer(boxes_xyxy=(BOX,)), 1.0),
+    ("dense200/rexomni", BOXED, Answer(boxes_xyxy=(BOX,)), 0.0),
     ("dense200/rexomni", BOXED, Answer(boxes_xyxy=(BOX,), labels=("car",)), 0.0),
     ("dense200/rexomni", BOXED, Answer(boxes_xyxy=(BOX, BOX, BOX), labels=("apple",) * 3), 0.5),
     ("dense200/rexomni", BOXED, Answer(no_target=True), 0.0),
@@ -59,6 +61,7 @@ CASES = [
     ("rec8k/official", ZERO, Answer(count=1), 0.0),
     ("rec8k/official", ZERO, None, 0.0),
     ("multiqa/accuracy", CHOSEN, Answer(choice="(b)."), 1.0),
+    ("multiqa/accuracy", CHOSEN, Answer(choice="A"), 0.0),
     ("multiqa/accuracy", CHOSEN, Answer(choice="B is right"), 0.0),
     ("multiqa/accuracy", CHOSEN, Answer(), 0.0),
     ("multiqa/accuracy", CHOSEN, None, 0.0),
@@ -99,10 +102,22 @@ CASES = [
     ("grec/mdetr", NOTHING, Answer(boxes_xyxy=(BOX,)), 0.0),
     ("grec/mdetr", NOTHING, None, 0.0),
     ("grec/mdetr", BOXED, Answer(boxes_xyxy=((9.0, 9.0, 1.0, 1.0), (5.0, 5.0, 5.0, 5.0))), 0.0),
+    ("grec/mdetr", BOXED, Answer(boxes_xyxy=(BOX[2:] + BOX[:2],)), 0.0),
+    (
+        "grec/mdetr",
+        Target(kind=AnswerKind.BOXES, boxes_xyxy=(BOX[2:] + BOX[:2],), **SIZE),
+        Answer(boxes_xyxy=(BOX,)),
+        0.0,
+    ),
+    ("grec/mdetr", BOXED, Answer(boxes_xyxy=((-1e308, -1e308, 1e308, 1e308), BOX)), 2 / 3),
     ("grec/iou", BOXED, Answer(boxes_xyxy=(BOX,)), 1.0),
+    ("grec/iou", BOXED, Answer(boxes_xyxy=(BOX[2:] + BOX[:2],)), 0.0),
+    ("dense200/visharness", BOXED, Answer(boxes_xyxy=(BOX,)), 0.0),
     ("dense200/visharness", BOXED, Answer(boxes_xyxy=(BOX, BOX), labels=("apple", "car")), 2 / 3),
     ("dense200/visharness", BOXED, None, 0.0),
     ("visdrone/rexf1", CROWDED, Answer(boxes_xyxy=(BOX,), labels=("apple",)), 1.0),
+    ("visdrone/rexf1", CROWDED, Answer(boxes_xyxy=(BOX,)), 0.0),
+    ("visdrone/coco", BOXED, Answer(boxes_xyxy=(BOX,)), 0.0),
     ("visdrone/coco", CROWDED, Answer(boxes_xyxy=(BOX, FAR, FAR), labels=("apple",) * 3), 1.0),
     ("visdrone/coco", CROWDED, None, 0.0),
     ("coco/ap", MASKED, Answer(masks=(MASK,)), 1.0),
@@ -114,10 +129,13 @@ CASES = [
     ("blink/official", CHOSEN, Answer(choice="B"), 1.0),
     ("blink/official", CHOSEN, Answer(choice="I say (B) now"), 1.0),
     ("blink/official", CHOSEN, Answer(choice="(B)."), 0.0),
+    ("blink/official", CHOSEN, Answer(choice="I say (B), not (C) but (B) again"), 1.0),
+    ("blink/official", FIVE, Answer(choice="I say (B) , not (C) now"), 0.0),
     ("blink/micro", CHOSEN, None, 0.0),
     ("muirbench/official", CHOSEN, Answer(choice="It is (A), no, (B)."), 1.0),
     ("muirbench/official", CHOSEN, Answer(choice="I see two dogs playing in the grass"), 1.0),
     ("muirbench/official", CHOSEN, Answer(choice="no idea"), 0.0),
+    ("muirbench/official", FIFTH, Answer(choice="It is (E)"), 1.0),
     ("vstar/letter", CHOSEN, Answer(choice="b."), 1.0),
     ("vstar/letter", CHOSEN, Answer(choice="b, surely"), 0.0),
     ("hrbench/letter", CHOSEN, Answer(choice="B"), 1.0),
@@ -161,6 +179,30 @@ def test_counts_without_boxes_have_no_f1() -> None:
     assert metrics["F1"] is None
     assert metrics["MAE"] == 0.5  # the official code takes an image without objects for one with a single object
     assert metrics["MAE_true"] == 0
+
+
+@pytest.mark.parametrize(
+    ("answers", "mae", "f1"),
+    [
+        ([None, None], 1.0, None),  # nothing submitted errs by all there is, and by one where there is nothing
+        ([Answer(count=1), Answer(count=0)], 0.0, None),
+        ([Answer(points_xy=((1.0, 1.0),)), None], 0.5, None),
+        ([Answer(no_target=True), Answer(no_target=True)], 0.5, 0.0),
+        ([Answer(), Answer()], 0.5, 0.0),
+        ([Answer(boxes_xyxy=(BOX,)), Answer(no_target=True)], 0.0, 2 / 3),  # and the point at the corner is missed
+        ([Answer(boxes_xyxy=(BOX,)), Answer(count=0)], 0.0, 2 / 3),
+        ([Answer(count=3), Answer(no_target=True)], 1.0, 0.0),
+    ],
+)  # fmt: skip
+def test_nothing_submitted_none_found_and_a_number_alone_are_three_things(answers, mae, f1):
+    profile = PROFILES["rec8k/official"]
+    metrics = profile.aggregate([profile.row(t, a) for t, a in zip((COUNTED, ZERO), answers, strict=True)])
+    assert metrics["MAE_true"] == mae and metrics["F1"] == (None if f1 is None else pytest.approx(f1))
+
+
+def test_the_count_is_the_number_of_boxes_where_there_are_boxes():
+    profile = PROFILES["rec8k/official"]
+    assert profile.row(COUNTED, Answer(boxes_xyxy=(BOX,), count=2))["pred"] == 1
 
 
 @pytest.mark.parametrize("label", ["apple", "Apples", "pomes", "target"])
@@ -250,4 +292,5 @@ def test_groups_of_choices() -> None:
     assert blink.aggregate(rows)["Jigsaw"] == 1 and blink.aggregate(rows)["Art_Style"] is None
     cycles = [("single/0", "B"), ("single/0", "B"), ("cross/0", "A"), ("cross/1", "B")]
     rows = [hr.row(asked(g, r), said) for g, r in cycles]
-    assert hr.aggregate(rows) == {"accuracy": pytest.approx((2 / 3 + 1) / 2), "FSP": 1, "FCP": 0.5, "parsed": 1}
+    assert hr.aggregate(rows) == {"accuracy": pytest.approx((2 / 3 + 1) / 2), "FSP": 0.5, "FCP": 0.5, "parsed": 1}
+    assert hr.aggregate(rows[:2])["FCP"] is None and hr.aggregate(rows[:2])["FSP"] == 1

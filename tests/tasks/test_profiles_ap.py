@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -61,6 +62,12 @@ def official(scenes, limits, kind):
                 {"id": len(data["annotations"]) + 1, "image_id": number, "category_id": NAMES.index(target.labels[i]) + 1,
                  "bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "iscrowd": int(target.crowd[i]), **code}
             )  # fmt: skip
+        for x1, y1, x2, y2 in target.ignore_boxes_xyxy:
+            for category in range(len(NAMES)):
+                data["annotations"].append(
+                    {"id": len(data["annotations"]) + 1, "image_id": number, "category_id": category + 1,
+                     "bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "iscrowd": 1}
+                )  # fmt: skip
         for i, (x1, y1, x2, y2) in enumerate(answer.boxes_xyxy):
             shape = (
                 {"segmentation": answer.masks[i].to_coco()} if answer.masks else {"bbox": [x1, y1, x2 - x1, y2 - y1]}
@@ -106,9 +113,23 @@ def test_coco_ap_is_what_pycocotools_says(seed, masks):
     assert got == pytest.approx(official(scenes, (1, 10, 100), "segm" if masks else "bbox"), abs=1e-12)
 
 
+def crowded(rng, number):
+    """Return a scene with regions to be ignored, and a category with more boxes than 100."""
+    target, answer = scene(rng)
+    boxes = tuple(box(rng) for _ in range(number))
+    more = replace(
+        answer,
+        boxes_xyxy=answer.boxes_xyxy + boxes + target.boxes_xyxy,
+        labels=answer.labels + ("cat",) * number + target.labels,
+        scores=answer.scores + (0.95,) * number + (0.05,) * len(target.boxes_xyxy),
+    )
+    return replace(target, ignore_boxes_xyxy=(box(rng), box(rng))), more
+
+
 def test_visdrone_coco_is_what_pycocotools_says():
+    """Each region is a crowd in every category; 500 boxes count, not 100."""
     rng = np.random.default_rng(9)
-    scenes = [scene(rng) for _ in range(12)]
+    scenes = [scene(rng) for _ in range(8)] + [crowded(rng, n) for n in (0, 20, 150, 480)]
     rows = [PROFILES["visdrone/coco"].row(*s) for s in scenes]
     got = list(coco_ap.aggregate_in_order(rows, limits=(1, 10, 500)).values())
     assert got == pytest.approx(official(scenes, (1, 10, 500), "bbox"), abs=1e-12)
@@ -135,9 +156,9 @@ def test_toolkit_primary():
     both = toolkit_target(CAR, OTHER)
     assert primary(row(both, Answer(boxes_xyxy=(CAR, OTHER), labels=("car", "car")))) == 1
     assert primary(row(both, Answer(boxes_xyxy=(CAR,), labels=("car",)))) == pytest.approx(2 / 3)
-    assert primary(row(both, Answer(boxes_xyxy=(CAR, OTHER)))) == 1, (
-        "boxes without labels are of the one class asked for"
-    )
+    assert primary(row(both, Answer(boxes_xyxy=(CAR, OTHER)))) == 0, "boxes without labels are of no class"
+    assert primary(row(both, Answer(boxes_xyxy=(CAR, OTHER, OTHER), labels=("car", "car", "van")))) == 0.8
+    assert primary(row(both, Answer(boxes_xyxy=(CAR, OTHER, OTHER), labels=("car", "car", "others")))) == 0.8
     assert primary(row(both, Answer(no_target=True, boxes_xyxy=(CAR,)))) == 0
     assert primary(row(both, None)) == 0
     crowd = toolkit_target(CAR, OTHER, crowd=(True, False))

@@ -28,7 +28,7 @@ CASES = [(path, case["name"]) for path in FILES for case in json.loads(path.read
 @pytest.mark.parametrize(("path", "name"), CASES, ids=[f"{path.stem}/{name}" for path, name in CASES])
 def test_case(path: Path, name: str) -> None:
     result = results(path)[name]
-    assert result.where == "", result.got
+    assert result.ok and result.is_compared, (result.got, result.error)
 
 
 def test_every_scorer_has_a_file_and_a_profile() -> None:

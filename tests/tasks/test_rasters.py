@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 from visenv.tasks import rasters
 
 from visenv.errors import BadValueError
@@ -35,6 +38,17 @@ def test_nearest_keeps_what_is_of_that_size():
     assert rasters.nearest(Mask.empty(SIZE)).area_px == 0
 
 
+def test_nearest_is_pillows():
+    rng = np.random.default_rng(0)
+    for size, wanted in zip(
+        rng.integers(1, 700, (60, 2)).tolist(), rng.integers(1, 500, (60, 2)).tolist(), strict=True
+    ):
+        dense = rng.random(size) < 0.5
+        resized = Pillow.fromarray(dense.view(np.uint8)).resize(wanted[::-1], Pillow.Resampling.NEAREST)
+        found = rasters.nearest(Mask.from_dense(dense), tuple(wanted))
+        assert found == Mask.from_dense(np.asarray(resized)), (size, wanted)
+
+
 @pytest.mark.parametrize(
     "polygon",
     [[1, 2, 3, 4], [1, 2, 3, 4, 5], [], [1, 2, 3, 4, 5, float("nan")], [1, 2, 3, 4, 5, float("inf")],
@@ -54,6 +68,43 @@ def test_hostile_polygons(polygon):
 def test_hostile_shapes(shape):
     with pytest.raises(BadValueError):
         rasters.lisa_masks([shape], SIZE)
+
+
+def zigzag(number: int, width: int, height: int) -> list[float]:
+    return [v for k in range(number) for v in ((k % 2) * width, (k * 7) % height)]
+
+
+@pytest.mark.parametrize(
+    ("polygons", "size_hw", "word"),
+    [
+        ([[0, 0, 2**28, 1, 0, 1]], (1, 2**28), "8192"),
+        ([zigzag(30_000, 8192, 16)], (16, 8192), "outlines"),
+        ([zigzag(100_000, 640, 480)], (480, 640), "outlines"),
+        ([zigzag(90, 640, 480)] * 2, (480, 640), "outlines"),
+        ([[1, 1, 2, 1, 2, 2]] * 5001, (480, 640), "5000 at most"),
+    ],
+)
+def test_what_would_fill_the_memory_is_refused_before_it_is_drawn(polygons, size_hw, word):
+    started = time.perf_counter()
+    with pytest.raises(BadValueError, match=word):
+        rasters.coco_mask(polygons, size_hw)
+    assert time.perf_counter() - started < 1
+
+
+def test_an_outline_is_measured_on_the_canvas_that_it_is_drawn_on():
+    flat = [0, -9000, 0, 9000, 8000, 0]
+    rasters.coco_mask([flat], (1, 8000))
+    with pytest.raises(BadValueError, match="outlines"):
+        rasters.coco_mask_at([[flat]], (1, 8000))
+
+
+def test_long_outlines_of_real_things_are_drawn():
+    comb = [v for k in range(60) for v in (5 * k, 0, 5 * k, 400, 5 * k + 2, 400, 5 * k + 2, 0)]
+    assert rasters.coco_mask([comb], (480, 640))[0].area_px > 10_000
+    assert (
+        rasters.lisa_masks([{"label": "x", "points": np.reshape(comb, (-1, 2)).tolist()}], (480, 640))[0].area_px
+        > 10_000
+    )
 
 
 def test_the_same_pixels_twice():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -175,11 +176,23 @@ def test_what_is_no_json_is_refused(own: Path, raw: bytes) -> None:
 
 
 @pytest.mark.parametrize(("damage", "kind"), [(truncate, "unreadable"), (Path.unlink, "missing")])
-def test_a_picture_that_is_cut_off_or_missing(own: Path, damage: Callable[[Path], None], kind: str) -> None:
-    damage(own / "ReasonSeg" / "val" / "val_003.jpg")
+def test_a_picture_that_is_cut_off_or_lost_while_the_task_is_open(
+    own: Path, damage: Callable[[Path], None], kind: str
+) -> None:
     task = ReasonSeg(own)
+    assert task.num_samples("val", 1) == 12
+    damage(own / "ReasonSeg" / "val" / "val_003.jpg")
     refused(lambda: task.sample("val", 1, 3), "val_003.jpg")
     assert [f.kind for f in task.audit_entry("val", 3, "val_003")] == [kind]
+
+
+def test_what_no_one_draws_is_refused_before_it_is_drawn(own: Path) -> None:
+    zigzag = [[(k % 2) * 90 + k / 500, (k * 7) % 90] for k in range(5_001)]
+    for shapes in ([zigzag], [zigzag[:3]] * 501, [zigzag[:4000]] * 2):
+        change(own, shapes=[{"label": "target", "points": points} for points in shapes])
+        started = time.perf_counter()
+        refused(lambda: ReasonSeg(own).sample("val", 1, 0), "points" if len(shapes) != 2 else "outlines")
+        assert time.perf_counter() - started < 1
 
 
 def test_a_picture_that_is_a_program_is_not_run(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from visenv.toolsets import FULL
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fixtures import rec8k as fixture
-from fixtures._playing import nothing, nowhere, refused, rows, samples, truncate, truth
+from fixtures._playing import nothing, nowhere, refused, refused_alone, rows, samples, truncate, truth
 
 
 @pytest.fixture(scope="module")
@@ -93,23 +93,20 @@ def test_the_oracle_counts_what_has_points_only(root: Path) -> None:
 
 
 def test_pictures_beyond_the_limit_are_shrunk_with_their_points(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = REC8K(own).sample("train", 1, 8)
+    before = REC8K(own).sample("train", 1, 5)
     monkeypatch.setattr(rec8k, "MAX_SIDE_PX", 80)
-    after = REC8K(own).sample("train", 1, 8)
+    after = REC8K(own).sample("train", 1, 5)
     assert max(after.images[0].size_wh) == 80 and after.files == (None,)
-    scale = 80 / max(before.images[0].size_wh)
+    (width, height), (wide, high) = before.images[0].size_wh, after.images[0].size_wh
+    assert height * 80 / width != high  # whole pixels: the sides are not shrunk by one factor
     for (x, y), (u, v) in zip(before.target.points_xy, after.target.points_xy, strict=True):
-        assert math.isclose(x * scale, u) and math.isclose(y * scale, v)
+        assert math.isclose(x / width, u / wide) and math.isclose(y / height, v / high)
 
 
 @pytest.mark.parametrize(
     ("file", "edit", "words"),
     [
         ("splits", lambda d: d.pop("val"), ("val",)),
-        ("splits", lambda d: d["val"].insert(0, ["unknown.jpg", "dots"]), ("unknown.jpg",)),
-        ("splits", lambda d: d["val"].insert(0, [d["val"][0][0], "no such phrase"]), ("no such phrase",)),
-        ("splits", lambda d: d["val"].insert(0, ["../../secret", "dots"]), ("inside the folder",)),
-        ("splits", lambda d: d["val"].insert(0, "dots"), ("an image id and a caption",)),
         ("splits", lambda d: d.update(val={}), ("a list of pairs",)),
         ("annotations", lambda d: [c.update(points=[[1]]) for p in d.values() for c in p.values()], ("x and y",)),
         ("annotations", lambda d: [c.update(points="many") for p in d.values() for c in p.values()], ("points",)),
@@ -123,6 +120,30 @@ def test_damaged_annotations(own: Path, file: str, edit: Callable[[Any], Any], w
     refused(lambda: REC8K(own).num_samples("val", 1), *words)
 
 
+@pytest.mark.parametrize(
+    ("pair", "word"),
+    [
+        (["unknown.jpg", "dots"], "unknown.jpg"),
+        (["8-cs-8.jpg", "no such phrase"], "8-cs-8.jpg"),
+        (["../../secret", "dots"], "inside the folder"),
+        ("dots", "an image id and a caption"),
+        ([3, "dots"], "text"),
+    ],
+)
+def test_a_damaged_pair_keeps_its_place_and_spoils_no_other(own: Path, pair: Any, word: str) -> None:
+    before = [(s.id, s.cluster, s.target) for s in samples(REC8K(own), "val")]
+    change(own, "splits", lambda d: d["val"].__setitem__(2, pair))
+    task = REC8K(own)
+    assert refused_alone(task, "val", word) == [2]
+    kept = [(s.id, s.cluster, s.target) for k in range(len(before)) if k != 2 for s in [task.sample("val", 1, k)]]
+    assert kept == before[:2] + before[3:]
+
+
+def test_a_type_that_is_no_text_is_of_no_score(own: Path) -> None:
+    change(own, "annotations", lambda d: [c.update(type=["color", 3]) for p in d.values() for c in p.values()])
+    assert {s.meta["type"] for s in samples(REC8K(own), "val")} == {""}
+
+
 def test_missing_and_damaged_files(own: Path) -> None:
     picture = own / "REC8K" / "rec-8k" / REC8K(own).sample("val", 1, 0).cluster
     truncate(picture)
@@ -130,7 +151,7 @@ def test_missing_and_damaged_files(own: Path) -> None:
     picture.unlink()
     refused(lambda: REC8K(own).sample("val", 1, 0), picture.name, "github.com/sydai")
     truncate(own / "REC8K" / "anno" / "annotations.json")
-    refused(lambda: REC8K(own).num_samples("val", 1), "valid JSON")
+    refused(lambda: REC8K(own).num_samples("val", 1), "annotations.json", "JSON")
     (own / "REC8K" / "anno" / "splits.json").unlink()
     refused(lambda: REC8K(own).num_samples("val", 1), "splits.json")
 
@@ -143,10 +164,17 @@ def test_the_audit_names_points_outside(own: Path) -> None:
     assert [(f.where, f.kind) for f in found] == [("REC8K/val/1/2", "outside")]
 
 
-def test_a_picture_that_is_turned_by_its_exif_tag_is_upright(own: Path) -> None:
-    sample = REC8K(own).sample("val", 1, 0)
+def test_points_outside_of_a_shrunk_and_turned_picture_are_found(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = REC8K(own).sample("train", 1, 8)
     exif = Pillow.Exif()
     exif[0x0112] = 6
-    with Pillow.open(sample.files[0]) as file:
-        file.convert("RGB").save(sample.files[0], exif=exif)
-    assert REC8K(own).sample("val", 1, 0).images[0].size_wh == sample.images[0].size_wh[::-1]
+    with Pillow.open(before.files[0]) as file:
+        file.convert("RGB").save(before.files[0], exif=exif)
+    monkeypatch.setattr(rec8k, "MAX_SIDE_PX", 80)
+    task = REC8K(own)
+    after = task.sample("train", 1, 8)
+    (width, height), (wide, high) = before.images[0].size_wh, after.images[0].size_wh
+    assert (wide, high) == (round(height * 80 / width), 80)
+    for (x, y), (u, v) in zip(before.target.points_xy, after.target.points_xy, strict=True):
+        assert math.isclose(1 - y / height, u / wide) and math.isclose(x / width, v / high)
+    assert ["EXIF orientation 6" in f.what for f in task.audit_entry("train", 8, task.entries("train")[8])] == [True]

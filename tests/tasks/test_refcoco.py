@@ -1,12 +1,10 @@
-"""RefCOCO, RefCOCO+, RefCOCOg: REFER's files, pickles that may not run, and what happens when files are damaged."""
+"""RefCOCO, RefCOCO+, RefCOCOg: REFER's files, and what happens when they are damaged; their pickles have tests of their own."""
 
 from __future__ import annotations
 
-import copyreg
 import json
 import pickle
 import sys
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,18 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 from pycocotools import mask as codes
-from visenv.tasks.refer import RefCOCO, RefCOCOg, RefCOCOPlus
+from visenv.tasks.refer import RefCOCO, RefCOCOg, RefCOCOPlus, base
 from visenv.tasks.refer.pickles import load_plain_pickle
+from visenv.tasks.refer.places import PICTURES
 
 from visenv import ExpertSet
-from visenv.errors import BadValueError, UnknownNameError
+from visenv.errors import UnknownNameError
 from visenv.masks import Mask
 from visenv.testing import check_task
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fixtures import refcoco as fixture
-from fixtures._playing import nothing, nowhere, oracle_score, refused, rows, samples, truncate, truth
-from fixtures._python2 import python2_pickle
+from fixtures._playing import nothing, nowhere, oracle_score, refused, refused_alone, rows, samples, truncate, truth
 
 TASKS = (RefCOCO, RefCOCOPlus, RefCOCOg)
 UNC, INSTANCES = "refs(unc).p", "instances.json"
@@ -117,84 +115,6 @@ def test_the_oracle_scores_what_the_profile_gives_the_target(root: Path, experts
                 assert oracle_score(task, sample, experts) == pytest.approx(own_value, abs=1e-12)
 
 
-# pickles
-
-
-class Payload:
-    """Writes a file when it is unpickled as usual."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.write_text, (self.path, "owned")
-
-
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_a_payload_is_refused_and_not_run(own: Path, protocol: int) -> None:
-    mark = own / "mark"
-    path = own / "refcoco" / UNC
-    path.write_bytes(pickle.dumps([{"ref_id": 1, "sentences": Payload(mark)}], protocol))
-    refused(lambda: RefCOCO(own).num_samples("val", 1), UNC, "Nothing of it was executed")
-    assert not mark.exists()
-    pickle.loads(path.read_bytes())
-    assert mark.exists()  # it would have worked
-
-
-HOSTILE = {
-    "global": b"cos\nsystem\n(S'echo x'\ntR.",
-    "stack global": b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x01x\x85R.",
-    "instance": b"(S'x'\nios\nsystem\n.",
-    "extension": b"\x80\x02\x82\x01.",
-    "persistent": b"Pname\n.",
-    "build": b"\x80\x02}}b.",
-    "bytearray": b"\x80\x05\x96\x05\x00\x00\x00\x00\x00\x00\x00hello.",
-    "memory": b"\x80\x02]r\xff\xff\xff\x7f.",
-    "memory in words": b"(lp2147483647\n.",
-    "no number": b"(lpx\n.",
-    "long text": b"\x80\x04\x8d\x00\x00\x00\x00\x00\x00\x00\x7fx.",
-    "mutable key": b"\x80\x02}]K\x01s.",
-    "no value": b"\x80\x02.",
-    "truncated": python2_pickle([{"a": "text"}])[:-3],
-    "empty": b"",
-    "text": b"hello, this is no pickle",
-    "html": b"<!DOCTYPE html><html>404</html>",
-    "a dict": python2_pickle({"a": 1}),
-    "no references": python2_pickle([1, 2]),
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_pickle_is_refused(own: Path, name: str) -> None:
-    copyreg.add_extension("os", "system", 1)
-    try:
-        (own / "refcoco" / UNC).write_bytes(HOSTILE[name])
-        refused(lambda: RefCOCO(own).num_samples("val", 1), UNC)
-    finally:
-        copyreg.remove_extension("os", "system", 1)
-
-
-PLAIN = [{"a": ["x", "é", 1, -5, 2**40, 1.5, True, None, (1, 2, 3, 4)], "b": {"c": []}}, "y" * 300, "z" * 70_000]
-
-
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_plain_data_is_read_as_it_was(tmp_path: Path, protocol: int) -> None:
-    (tmp_path / "x.p").write_bytes(pickle.dumps(PLAIN * 3, protocol))
-    assert load_plain_pickle(tmp_path / "x.p") == PLAIN * 3
-    if protocol >= 4:
-        (tmp_path / "x.p").write_bytes(pickle.dumps([{1, 2}, frozenset("a")], protocol))
-        assert load_plain_pickle(tmp_path / "x.p") == [{1, 2}, frozenset("a")]
-    (tmp_path / "x.p").write_bytes(pickle.dumps(OrderedDict(a=1), protocol))
-    with pytest.raises(BadValueError):
-        load_plain_pickle(tmp_path / "x.p")
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "latin1"])
-def test_text_of_python_2_is_read(tmp_path: Path, encoding: str) -> None:
-    (tmp_path / "x.p").write_bytes(python2_pickle(["café", {"née": 1}], encoding=encoding))
-    assert load_plain_pickle(tmp_path / "x.p") == ["café", {"née": 1}]
-
-
 # damaged files
 
 
@@ -247,6 +167,15 @@ def test_a_damaged_record_is_refused_and_found_and_spoils_no_other(
     assert task.sample("train", 1, 4).target.masks
 
 
+def without(key: str, *, of: str | None = None) -> Callable[[Any], None]:
+    """Leave a field out of the first reference, or of its second sentence."""
+
+    def edit(held: Any) -> None:
+        del (held[0]["sentences"][1] if of else held[0])[key]
+
+    return edit
+
+
 BROKEN: list[tuple[str, Callable[[Any], Any], str]] = [
     (INSTANCES, lambda held: held["annotations"], "COCO's form"),
     (INSTANCES, of_first("id", "one"), "annotations"),
@@ -254,13 +183,14 @@ BROKEN: list[tuple[str, Callable[[Any], Any], str]] = [
     (INSTANCES, of_first("height", 10**9, of="images"), "images"),
     (INSTANCES, lambda held: {**held, "images": held["images"] * 2}, "once"),
     (UNC, lambda held: {"refs": held}, "list of references"),
-    (UNC, lambda held: held + held[:1], "ref_id"),
-    (UNC, lambda held: held[0].update(ann_id="7"), "ann_id"),
-    (UNC, lambda held: held[0].update(ann_id=[]), "ann_id"),
-    (UNC, lambda held: held[0].pop("image_id"), "place 0"),
+    (UNC, lambda held: [*held, 7], "place 32"),
+    (UNC, lambda held: [1, 2], "place 0"),
+    (UNC, without("split"), "no field 'split'"),
     (UNC, lambda held: held[0].update(split=3), "split"),
-    (UNC, lambda held: held[0]["sentences"][0].update(sent_id=None), "sent_id"),
-    (UNC, lambda held: held[0]["sentences"][0].update(raw=None, sent=None), "text"),
+    (UNC, without("sentences"), "no field 'sentences'"),
+    (UNC, lambda held: held[0].update(sentences={}), "sentences"),
+    (UNC, lambda held: held[0].update(ref_id=10**5000), UNC),
+    (UNC, lambda held: [one.update(ann_id="7") for one in held] and None, "place 0"),
 ]
 
 
@@ -271,6 +201,80 @@ def test_a_file_of_another_form_is_refused(own: Path, name: str, edit: Callable[
         lambda held: new if isinstance(new := edit(held), (list, dict)) and new is not held else None,
     )
     refused(lambda: RefCOCO(own).num_samples("train", 1), word)
+
+
+def of_sentence(**fields: Any) -> Callable[[Any], None]:
+    return lambda held: held[0]["sentences"][1].update(fields)
+
+
+ALONE: list[tuple[Callable[[Any], Any], list[int], str]] = [
+    (lambda held: held[0].update(ann_id="7"), [0, 1], "ann_id"),
+    (lambda held: held[0].update(ann_id=[]), [0, 1], "ann_id"),
+    (without("ann_id"), [0, 1], "no field 'ann_id'"),
+    (without("image_id"), [0, 1], "place 0"),
+    (lambda held: held[0].update(ref_id=None), [0, 1], "64 bits"),
+    (lambda held: held[1].update(image_id="1000"), [2, 3], "64 bits"),
+    (lambda held: held[0].update(sentences=[1, 2]), [0, 1], "sentence"),
+    (of_sentence(sent_id=None), [1], "sent_id"),
+    (of_sentence(raw=None, sent=None), [1], "text"),
+    (without("sent_id", of="sentences"), [1], "sent_id"),
+]
+
+
+@pytest.mark.parametrize("form", ["p", "json"])
+@pytest.mark.parametrize(("edit", "places", "word"), ALONE, ids=range(len(ALONE)))
+def test_a_broken_reference_keeps_its_places_and_spoils_no_other(
+    own: Path, monkeypatch: pytest.MonkeyPatch, edit: Callable[[Any], Any], places: list[int], word: str, form: str
+) -> None:
+    before = samples(RefCOCO(own), "train")
+    path = own / "refcoco" / UNC
+    change(path, edit)
+    if form == "json":
+        path.with_suffix(".json").write_text(json.dumps(load_plain_pickle(path)))
+        monkeypatch.setattr(RefCOCO, "files", {"unc": ("refs(unc).json",)})
+    task = RefCOCO(own)
+    assert refused_alone(task, "train", word) == places
+    after = [task.sample("train", 1, k) for k in range(16) if k not in places]
+    assert [s.id for s in after] == [s.id for s in before if s.index not in places]
+    assert [s.target.fingerprint for s in after] == [s.target.fingerprint for s in before if s.index not in places]
+
+
+def test_a_number_given_twice_is_read_and_found(own: Path) -> None:
+    before = samples(RefCOCO(own), "train")
+    change(own / "refcoco" / UNC, lambda held: held[1].update(ref_id=0))
+    task = RefCOCO(own)
+    assert [s.target.fingerprint for s in samples(task, "train")] == [s.target.fingerprint for s in before]
+    [found] = task.audit_split("train")
+    assert (found.kind, found.where) == ("form", UNC) and "ref_id 0 is given again" in found.what
+    assert not list(task.audit_split("val"))
+
+
+def test_a_split_that_the_file_lacks_is_missing(own: Path) -> None:
+    path = own / "refcoco" / "refs(google).p"
+    change(path, lambda held: [one for one in held if one["split"] != "test"])
+    refused(lambda: RefCOCO(own).num_samples("google_test", 1), "'refs(google).p' has no split 'test', but", "'train'")
+    change(path, lambda held: [])
+    refused(lambda: RefCOCO(own).num_samples("google_test", 1), "no split 'test', but none at all", "lichengunc/refer")
+    assert RefCOCO(own).num_samples("testA", 1) == 16
+
+
+def test_an_audit_draws_nothing_on_a_picture_of_which_only_the_size_is_claimed(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def edit(held: Any) -> None:
+        held["images"][0].update(height=1, width=2**28)
+        held["annotations"][0].update(segmentation=[[0, 0, 2**28, 1, 0, 1]])
+
+    change(own / "refcoco" / INSTANCES, edit)
+    task = RefCOCO(own)
+    with monkeypatch.context() as patched:
+        patched.setattr(base, "mask_of", lambda *given: pytest.fail("it would take gigabytes"))
+        assert ["as its annotations say" in f.what for f in task.audit_entry("train", 0, task.entries("train")[0])] == [
+            True
+        ]
+    monkeypatch.setattr(base, "mask_of", lambda *given: 1 / 0)  # whatever a decoder of masks may raise
+    found = list(task.audit_entry("train", 4, task.entries("train")[4]))
+    assert [(f.kind, f.what) for f in found] == [("form", "ZeroDivisionError: division by zero")]
 
 
 def test_a_sentence_without_words_is_refused_and_the_cleaned_text_stands_in_for_a_missing_one(own: Path) -> None:
@@ -317,6 +321,17 @@ def test_other_arrangements_are_found(own: Path, place: str) -> None:
     for name in ("refcoco", "images"):
         (own / name).rename(target / name)
     assert RefCOCO(own).sample("val", 1, 0).images
+
+
+@pytest.mark.parametrize("place", PICTURES)
+def test_pictures_are_found_in_each_folder_also_when_another_has_a_part_of_them(own: Path, place: str) -> None:
+    name = fixture.file_name(1000)
+    (own / place).mkdir(parents=True, exist_ok=True)
+    moved = (own / fixture.PICTURES / name).rename(own / place / name)
+    task = RefCOCO(own)
+    assert task.sample("train", 1, 0).files == (moved,) and task.sample("train", 1, 4).files[0].is_file()
+    moved.unlink()
+    refused(lambda: RefCOCO(own).sample("train", 1, 0), f"{fixture.PICTURES}/{name}")
 
 
 def test_annotations_are_read_once_and_a_picture_once(own: Path) -> None:

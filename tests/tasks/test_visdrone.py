@@ -89,9 +89,35 @@ def test_damaged_files(own: Path, tmp_path: Path) -> None:
     refused(lambda: VisDrone(own).sample("val", 1, 0), "readable picture")
     first.write_bytes(b"\xff\xfe1,2")
     refused(lambda: VisDrone(own)._annotation("val", picture.name), "UTF-8")
+    task = VisDrone(own)
+    assert task.num_samples("val", 1) == 12
     first.unlink()
-    refused(lambda: VisDrone(own)._annotation("val", picture.name), first.name)
+    refused(lambda: task.sample("val", 1, 0), "readable picture")
+    refused(lambda: task._annotation("val", picture.name), first.name)
     refused(lambda: VisDrone(tmp_path / "elsewhere").num_samples("train", 1), "VisDrone2019-DET-train")
+
+
+def test_archives_without_a_folder_of_their_own(root: Path, own: Path) -> None:
+    data = own / "VisDrone"
+    folder = data / "VisDrone2019-DET-test-dev"
+    folder.rename(data / "taken out")
+    refused(
+        lambda: VisDrone(own).num_samples("test-dev", 1),
+        "unzip VisDrone2019-DET-test-dev.zip -d VisDrone2019-DET-test-dev",
+    )
+    for part in ("images", "annotations"):  # unpacked right here: it could be any split
+        (data / "taken out" / part).rename(data / part)
+    refused(lambda: VisDrone(own).num_samples("test-dev", 1), "nothing says which split", "unzip")
+    (folder / folder.name).mkdir(parents=True)  # unpacked with -d, and it has a folder after all
+    for part in ("images", "annotations"):
+        (data / part).rename(folder / folder.name / part)
+    for mine, theirs in zip(samples(VisDrone(own), "test-dev"), samples(VisDrone(root), "test-dev"), strict=True):
+        assert (mine.id, mine.cluster, mine.target, mine.images) == (
+            theirs.id,
+            theirs.cluster,
+            theirs.target,
+            theirs.images,
+        )
 
 
 def test_the_audit_names_what_was_left_out_and_what_lies_outside(own: Path) -> None:

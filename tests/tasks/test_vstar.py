@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from visenv.tasks.vstar import VStar, shuffled
 
+from visenv.errors import UnknownNameError
 from visenv.testing import check_task
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fixtures import vstar as fixture
-from fixtures._playing import nothing, refused, rows, samples, truncate, truth
+from fixtures._playing import nothing, refused, refused_alone, rows, samples, truncate, truth
 
 LIST = "VStar/test_questions.jsonl"
 
@@ -40,13 +41,13 @@ def right_text(sample: Any) -> str:
 def test_every_split_keeps_the_promises_of_a_task(root: Path, own: Path) -> None:
     check_task(lambda: VStar(root), num_samples=12)
     (own / LIST).unlink()
-    check_task(lambda: VStar(own), num_samples=12)
+    check_task(lambda: VStar(own, letters="shuffled"), num_samples=12)
 
 
 def test_the_right_option_is_the_first_of_the_file_with_and_without_the_list(root: Path, own: Path) -> None:
     (own / LIST).unlink()
-    for data in (root, own):
-        task = VStar(data)
+    for data, letters in ((root, "list"), (own, "shuffled")):
+        task = VStar(data, letters=letters)
         letters = []
         for split in task.splits:
             for sample in samples(task, split):
@@ -56,6 +57,28 @@ def test_the_right_option_is_the_first_of_the_file_with_and_without_the_list(roo
                 assert sample.instruction.startswith(beside["question"] + "\n(A) ")
                 letters.append(sample.target.choice)
         assert len(set(letters)) == 4
+
+
+def test_where_the_letters_come_from_is_chosen_and_said_and_never_a_matter_of_what_is_there(
+    root: Path, own: Path
+) -> None:
+    listed, shuffled_ones = samples(VStar(root), "test"), samples(VStar(root, letters="shuffled"), "test")
+    assert {s.meta["letters"] for s in listed} == {"test_questions.jsonl"}
+    assert {s.meta["letters"] for s in (*shuffled_ones, *samples(VStar(root), "OCR"))} == {"shuffled"}
+    same = [a.target.options == b.target.options for a, b in zip(listed, shuffled_ones, strict=True)]
+    equal = [a.target.fingerprint == b.target.fingerprint for a, b in zip(listed, shuffled_ones, strict=True)]
+    assert equal == same and not all(same)  # other letters are another target
+    (own / LIST).unlink()
+    refused(lambda: VStar(own).num_samples("test", 1), "test_questions.jsonl", "VStar:letters=shuffled")
+    assert samples(VStar(own, letters="shuffled"), "test") == shuffled_ones
+    with pytest.raises(UnknownNameError, match="letters=list"):
+        VStar(own, letters="none")
+
+
+def test_a_list_without_letters_is_an_older_download(own: Path) -> None:
+    rows_ = [json.loads(line) for line in (own / LIST).read_text().splitlines()]
+    (own / LIST).write_text("\n".join(json.dumps({k: v for k, v in r.items() if k != "label"}) for r in rows_))
+    refused(lambda: VStar(own).num_samples("test", 1), "'label'", "VStar:letters=shuffled")
 
 
 def test_groups_boxes_and_request(root: Path) -> None:
@@ -101,7 +124,7 @@ def test_damaged_list(own: Path, fields: dict[str, Any], words: tuple[str, ...])
     lines = (own / LIST).read_text().splitlines()
     lines[0] = json.dumps({**json.loads(lines[0]), **fields})
     (own / LIST).write_text("\n".join(lines))
-    refused(lambda: VStar(own).num_samples("test", 1), *words)
+    assert refused_alone(VStar(own), "test", *words) == [0]
 
 
 @pytest.mark.parametrize(
@@ -120,14 +143,15 @@ def test_damaged_annotation(own: Path, edit: Callable[[dict[str, Any]], Any], wo
     data = json.loads(path.read_text())
     edit(data)
     path.write_text(json.dumps(data))
-    refused(lambda: VStar(own).num_samples("GPT4V-hard", 1), *words)
+    assert refused_alone(VStar(own), "GPT4V-hard", *words) == [0]
 
 
 def test_missing_and_damaged_files(own: Path) -> None:
     truncate(own / "VStar/OCR/sa_1000.jpg")
     refused(lambda: VStar(own).sample("OCR", 1, 0), "readable picture")
     (own / "VStar/OCR/sa_1001.json").unlink()
-    refused(lambda: VStar(own).num_samples("OCR", 1), "sa_1001.json")
+    refused(lambda: VStar(own).sample("OCR", 1, 1), "sa_1001.json")
     (own / "VStar/direct_attributes/sa_1000.jpg").unlink()
     refused(lambda: VStar(own).sample("test", 1, 0), "sa_1000.jpg", "craigwu")
-    refused(lambda: VStar(own / "elsewhere").num_samples("test", 1), "direct_attributes")
+    refused(lambda: VStar(own / "elsewhere").num_samples("test", 1), "test_questions.jsonl")
+    refused(lambda: VStar(own / "elsewhere").num_samples("OCR", 1), "OCR")

@@ -66,15 +66,18 @@ def check_agent(
     owned, again = make_experts(experts), make_agent(agent) if isinstance(agent, str) else made
     unsuited: list[str] = []
     ends: list[_Play] = []
-    for task in _default_tasks() if tasks is None else [make_task(t) if isinstance(t, str) else t for t in tasks]:
+    chosen = (
+        _default_tasks() if tasks is None else [(t, make_task(t)) if isinstance(t, str) else (t.name, t) for t in tasks]
+    )
+    for name, task in chosen:
         for toolset in toolsets:
             tools = plugins.load("toolsets", toolset) if isinstance(toolset, str) else toolset
-            where = subject.at(f"task {task.name!r} with toolset {tools.name!r}")
-            seats = _seats(task, make_rules(task, owned, toolset=tools), num_episodes, privilege)
+            where = subject.at(f"task {name!r} with toolset {tools.name!r}")
+            seats = _seats(name, task, make_rules(task, owned, toolset=tools), num_episodes, privilege)
             try:
                 ends += _check_combination(where, made, again, seats, owned, deterministic=deterministic)
             except UnsuitedError as refusal:
-                unsuited.append(f"{task.name} with {tools.name}: {refusal}")
+                unsuited.append(f"{name} with {tools.name}: {refusal}")
     subject.need(
         ends, f"it plays none of the {len(unsuited)} combinations: {short(unsuited[:2], 300)}", expected="one that it plays",
         remedy="Pass `tasks=` and `toolsets=` that suit it; an agent that may know the truth needs `privilege=`.",
@@ -109,18 +112,18 @@ class _Play:
     feedback: str = ""
 
 
-def _default_tasks() -> list[Task]:
-    found: dict[str, Task] = {}
+def _default_tasks() -> list[tuple[str, Task]]:
+    found: dict[str, tuple[str, Task]] = {}
     for name in plugins.names("tasks"):
         try:
             task = make_task(name)
-            found.setdefault(str(task.kind), task)
+            found.setdefault(str(task.kind), (name, task))
         except PluginError:  # somebody else's broken package is no business of this agent
             continue
     return list(found.values())
 
 
-def _seats(task: Task, rules: Rules, num_episodes: int, privilege: Grant | None) -> list[_Seat]:
+def _seats(name: str, task: Task, rules: Rules, num_episodes: int, privilege: Grant | None) -> list[_Seat]:
     split = "val" if "val" in task.splits else task.splits[0]
     level = task.levels[0]
     size = task.num_samples(split, level)
@@ -131,7 +134,7 @@ def _seats(task: Task, rules: Rules, num_episodes: int, privilege: Grant | None)
 
         def spec(episode: Episode) -> EpisodeSpec:
             return EpisodeSpec(
-                task=task.name, split=split, level=level, kind=sample.target.kind, toolset=episode.toolset, max_turns=rules.max_turns,
+                task=name, split=split, level=level, kind=sample.target.kind, toolset=episode.toolset, max_turns=rules.max_turns,
                 seed=1000 + index, privilege=None if privilege is None else privilege(episode),
             )  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..answers import Answer, AnswerKind, Box, Target
@@ -18,11 +18,19 @@ __all__ = ["check_profile", "perfect_answer"]
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.+-]*/[a-z0-9][a-z0-9_.+-]*")
 REMEDY = "A profile is pure and total: it must score whatever an agent may submit."
+MAX_REASON = 40
 ROWS = "Count in integers and flags, and divide only in `primary` and `aggregate`."
 
 
-def check_profile(subject: Subject, profile: Profile, samples: Sequence[Sample]) -> None:
+def check_profile(subject: Subject, profile: Profile, samples: Sequence[Sample], *, ranks: bool = True) -> None:
     """Check a profile on the targets of some samples.
+
+    Args:
+        subject: Whose it is.
+        profile: To check.
+        samples: Their targets are scored.
+        ranks: It makes the task's scores, so that no answer may be better than the truth. A further profile need not keep
+            to that: what it agrees with may give nothing for a target without pixels.
 
     Raises:
         ConformanceError: A promise is broken.
@@ -30,7 +38,7 @@ def check_profile(subject: Subject, profile: Profile, samples: Sequence[Sample])
     _check_form(subject, profile)
     rows: list[Row] = []
     for sample in samples:
-        rows += _check_scores(subject.at(f"sample {sample.id!r}"), profile, sample.target)
+        rows += _check_scores(subject.at(f"sample {sample.id!r}"), profile, sample.target, ranks=ranks)
     _check_aggregate(subject, profile, rows)
 
 
@@ -95,12 +103,18 @@ def _check_form(subject: Subject, profile: object) -> None:
         isinstance(profile.source, str) and profile.source.strip(), f"the profile's source is {short(profile.source)}",
         expected="the code whose numbers it gives", remedy='Say which, or "none: from the description, not compared with running code".',
     )  # fmt: skip
+    reasons = profile.undefined
+    subject.need(
+        isinstance(reasons, Mapping) and all(isinstance(v, str) and 0 < len(v) <= MAX_REASON for v in reasons.values()),
+        f"`profile.undefined` is {short(reasons)}", expected=f"reasons of 1 to {MAX_REASON} characters by metric",
+        remedy="One stands in a table in place of a number: write `needs boxes`.",
+    )  # fmt: skip
 
 
-def _check_scores(subject: Subject, profile: Profile, target: Target) -> list[Row]:
+def _check_scores(subject: Subject, profile: Profile, target: Target, *, ranks: bool) -> list[Row]:
     best, rows = _score(subject, profile, target, perfect_answer(target), "the perfect answer")
     subject.need(
-        best > 0, f"the primary score of the perfect answer is {best}", expected="more than 0",
+        best > 0 or not ranks, f"the primary score of the perfect answer is {best}", expected="more than 0",
         remedy="Submit the target itself and follow it through `row` and `primary`.",
     )  # fmt: skip
     found = [rows]
@@ -108,7 +122,7 @@ def _check_scores(subject: Subject, profile: Profile, target: Target) -> list[Ro
         score, row = _score(subject, profile, target, answer, name)
         found.append(row)
         subject.need(
-            score <= best + 1e-9, f"the primary score of {name} is {score}, that of the perfect answer {best}",
+            score <= best + 1e-9 or not ranks, f"the primary score of {name} is {score}, that of the perfect answer {best}",
             expected="no answer to be better than the truth", remedy="Check what `row` counts for it.",
         )  # fmt: skip
     return found
@@ -180,6 +194,11 @@ def _check_aggregate(subject: Subject, profile: Profile, rows: Sequence[Row]) ->
             set(metrics) == names, f"`profile.aggregate` of {what} has {sorted(metrics)}, of many rows {sorted(names)}",
             expected="the same metrics whatever the rows", remedy=remedy,
         )  # fmt: skip
+    unknown = sorted(profile.undefined.keys() - (names or set()))
+    subject.need(
+        not unknown, f"`profile.undefined` has {short(unknown)}", expected=f"names of metrics, of {sorted(names or ())}",
+        remedy="Say only of a metric why it may be None.",
+    )  # fmt: skip
     first = profile.aggregate(rows)
     for other_order in (rows[::-1], [*rows[1::2], *rows[::2]]):
         with subject.running("`profile.aggregate` of rows in another order", remedy=remedy):

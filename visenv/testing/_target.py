@@ -12,7 +12,8 @@ import numpy as np
 from ..answers import AnswerKind, Target
 from ..errors import short
 from ..images import Image
-from ..masks import Mask, rle_total
+from ..masks import Mask
+from ..rle import rle_total
 from ..task import Sample, Task
 from ._subject import Subject, is_encodable
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import os
 import pickle
@@ -17,10 +18,11 @@ import numpy as np
 
 from .. import plugins
 from ..answers import AnswerKind
-from ..env import STREAM
+from ..env import STREAM, make_task
 from ..errors import BadValueError, UnknownNameError, short
 from ..experts import ExpertSet
-from ..task import Sample, Task
+from ..specs import name_of
+from ..task import Sample, Task, profiles_of
 from ._profile import check_profile
 from ._stand_ins import FindingExpert, stand_in_experts
 from ._subject import Subject, check_given
@@ -44,7 +46,8 @@ def check_task(
     """Check that a task keeps the promises of :class:`visenv.Task` and :class:`visenv.Profile`.
 
     Args:
-        task: A registered name, a task, or what makes one. With a name its environment is checked as well.
+        task: A registered name, with options where it takes them (``COCO:mode=count``), a task, or what makes one. With a
+            name its environment is checked as well.
         split: The split to draw samples from; all by default.
         level: The level to draw samples from; all by default.
         num_samples: Samples to draw from each split and level, evenly spread over it.
@@ -54,30 +57,36 @@ def check_task(
     Raises:
         ConformanceError: A promise is broken.
         UnknownNameError: No such task, split or level.
+        BadValueError: The task has no such option.
         PluginError: The task cannot be imported.
     """
-    plugin = plugins.find("tasks", task) if isinstance(task, str) else None
+    plugin = plugins.find("tasks", name_of(task)) if isinstance(task, str) else None
     check_given(num_samples=num_samples)
-    made, make = _resolve(task, plugin)
-    subject = Subject(f"Task {plugin.name if plugin else getattr(made, 'name', made)!r}")
+    made, make = _resolve(task)
+    subject = Subject(f"Task {task if isinstance(task, str) else getattr(made, 'name', made)!r}")
     if make is not None:
-        with subject.running("making it without arguments", remedy="Read data in `sample`, not in `__init__`."):
+        with subject.running("making it", remedy="Read data in `sample`, not in `__init__`."):
             made = make()
     _check_attributes(subject, made, plugin.name if plugin else None)
     places = _places(subject, made, split, level, num_samples)
     _check_refusals(subject, made)
     samples = _check_samples(subject, made, make, places)
     check_profile(subject, made.profile, samples)
+    with subject.running("`also`", remedy="Give a tuple of profiles, or leave it out."):
+        beside = profiles_of(made)[1:]
+    for profile in beside:
+        check_profile(subject.at(f"profile {profile.name!r}"), profile, samples, ranks=False)
     if plugin is not None:
         if processes:
-            _check_other_process(subject, plugin.name, samples)
-        _check_env(subject, plugin, split or made.splits[0], level, experts)
+            _check_other_process(subject, str(task), samples)
+        _check_env(subject, plugin, str(task), split or made.splits[0], level, experts)
 
 
-def _resolve(task: Any, plugin: plugins.Plugin | None) -> tuple[Any, Callable[[], Any] | None]:
+def _resolve(task: Any) -> tuple[Any, Callable[[], Any] | None]:
     """Return the task, and what makes another one (then the first is still to be made)."""
-    if plugin is not None:
-        task = plugin.load()
+    if isinstance(task, str):
+        make, options = plugins.check("tasks", task)
+        return make, functools.partial(make, **options)
     if isinstance(task, type) or not hasattr(task, "sample"):
         return task, task
     return task, None
@@ -243,9 +252,9 @@ def digest(sample: Sample) -> dict[str, str]:
     }
 
 
-def digests(name: str, places: Sequence[Sequence[Any]]) -> list[dict[str, str]]:
+def digests(spec: str, places: Sequence[Sequence[Any]]) -> list[dict[str, str]]:
     """Return the digests of a registered task's samples; run in another process by :func:`check_task`."""
-    task: Task = plugins.load("tasks", name)()
+    task = make_task(spec)
     return [digest(task.sample(*place)) for place in places]
 
 
@@ -253,13 +262,13 @@ def _difference(first: Mapping[str, str], second: Mapping[str, str]) -> str | No
     return next((key for key, value in first.items() if second[key] != value), None)
 
 
-def _check_other_process(subject: Subject, name: str, samples: Sequence[Sample]) -> None:
+def _check_other_process(subject: Subject, spec: str, samples: Sequence[Sample]) -> None:
     places = [(s.split, s.level, s.index) for s in samples]
     code = f"import json, sys; from {__name__} import digests; print(json.dumps(digests(*json.load(sys.stdin))))"
     env = {**os.environ, "PYTHONHASHSEED": "4711", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     done = subprocess.run(
         [sys.executable, "-c", code],
-        input=json.dumps([name, places]),
+        input=json.dumps([spec, places]),
         env=env,
         capture_output=True,
         text=True,
@@ -278,7 +287,7 @@ def _check_other_process(subject: Subject, name: str, samples: Sequence[Sample])
 
 
 def _check_env(
-    subject: Subject, plugin: plugins.Plugin, split: str, level: int | None, experts: str | ExpertSet | None
+    subject: Subject, plugin: plugins.Plugin, spec: str, split: str, level: int | None, experts: str | ExpertSet | None
 ) -> None:
     from gymnasium.utils.env_checker import check_env
 
@@ -294,6 +303,6 @@ def _check_env(
         where.running("Gymnasium's check_env", remedy="Play one episode by hand with `visenv play`."),
     ):
         warnings.simplefilter("ignore")  # what Gymnasium remarks on is visenv's own spaces, not the task
-        env = gym.make(env_id, split=split, level=level, experts=chosen, render_mode="rgb_array")
+        env = gym.make(env_id, task=spec, split=split, level=level, experts=chosen, render_mode="rgb_array")
         check_env(cast(Any, env.unwrapped))
         env.close()

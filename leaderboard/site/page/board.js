@@ -2,7 +2,7 @@
 // The first page: what was run, a plot of all scores, and one table a task.
 
 visenv.board = (() => {
-  const { el, quote, named, name, number, many, visible, brief, edges } = visenv.text;
+  const { el, quote, named, name, number, many, visible, brief, shorten, edges } = visenv.text;
 
   const several = () => visenv.index.runs.length > 1;
   const runLabel = (i) => visenv.index.runs[i].label;
@@ -171,7 +171,7 @@ visenv.board = (() => {
         },
       },
       el("option", { value: "" }, "all tasks"),
-      blocks.map((b, i) => el("option", { value: i }, brief(blockTitle(b), 60))),
+      blocks.map((b, i) => el("option", { value: i }, shorten(blockTitle(b), 60))),
     );
     return el(
       "form.filters",
@@ -254,7 +254,13 @@ visenv.board = (() => {
         {},
         el("span.who"),
         overall.length ? el("span.task", {}, "mean of all") : null,
-        wanted.map((i) => el("a.task", { href: taskLink(blocks[i]) }, brief(shortTitle(blocks[i]), 32))),
+        wanted.map((i) =>
+          el(
+            "a.task",
+            { href: taskLink(blocks[i]), title: brief(blockTitle(blocks[i]), 600) },
+            shorten(shortTitle(blocks[i]), 32),
+          ),
+        ),
       );
       grid.replaceChildren(
         head,
@@ -288,7 +294,7 @@ visenv.board = (() => {
                 const cell = el(
                   `span.cell${row && row.n < row.of ? ".partial" : ""}`,
                   {},
-                  el("span.small", {}, brief(shortTitle(blocks[i]), 32)),
+                  el("span.small", {}, shorten(shortTitle(blocks[i]), 24)),
                 );
                 cell.append(
                   row ? track(row) : el("span.track.none"),
@@ -406,14 +412,7 @@ visenv.board = (() => {
       value: (r) => r[key],
       cell: (r) => number(r[key], digits),
     });
-    const metric = ([title, unit], i) => ({
-      title: brief(title, 24),
-      unit: unit === "0-1" ? "0\u20131" : unit,
-      group: profile ? "metrics of the profile" : "metrics",
-      numeric: true,
-      value: (r) => r.metrics[i],
-      cell: (r) => number(r.metrics[i], unit === "%" ? 1 : unit === "0-1" ? 3 : 2),
-    });
+    const group = profile ? "metrics of the profile" : "metrics";
     const table = visenv.table.make(
       [
         placeColumn,
@@ -454,7 +453,7 @@ visenv.board = (() => {
         },
         cost("turns", "turns", 1),
         cost("tokens", "visual_tokens", 0, "Visual tokens, summed over the prompts of an episode"),
-        ...block.metrics.map(metric),
+        ...block.metrics.map((named, i) => visenv.metrics.column(named, (r) => r.metrics[i], { group })),
         cost("calls", "tool_calls", 1, "Valid tool calls that were not final"),
         cost("invalid", "invalid_calls", 1, "Calls the agent got wrong"),
         cost("seconds", "seconds", 2, "Wall clock, among neighbours"),
@@ -475,6 +474,21 @@ visenv.board = (() => {
         empty: block.rows.length ? "No agent of that name." : "No agent was asked.",
       },
     );
+    const lead = [
+      placeColumn,
+      { title: "agent", kind: "agent", value: (r) => r.agent, cell: who },
+      ...runColumn(),
+      {
+        title: "score",
+        unit: "0\u20131",
+        group: scored,
+        kind: "start",
+        numeric: true,
+        value: (r) => r.score,
+        cell: (r) => number(r.score, 3),
+      },
+    ];
+    const beside = block.also.length ? visenv.metrics.beside(block, lead, { title: blockTitle(block), rowClass }) : null;
     const link = block.num_episodes
       ? el("a", { href: taskLink(block) }, `${many(block.num_episodes, "episode")} to look at \u2192`)
       : el("span.soft", {}, "No episode is recorded yet.");
@@ -484,16 +498,21 @@ visenv.board = (() => {
       el(
         "div.sectionhead",
         {},
-        el("h2", {}, brief(block.task, 60)),
+        el("h2", { title: brief(block.task, 600) }, shorten(block.task, 80)),
         el("p.soft", {}, `${brief(block.split, 30)}, level ${block.level}, version ${brief(block.version, 20)}`),
         link,
       ),
       table.element,
+      beside && beside.element,
       el(
         "p.footnote",
         {},
-        block.profiles.map(([name, source]) =>
-          el("bdi", { dir: "auto" }, `Scored by ${brief(name, 60)}: ${brief(source, 400)}. `),
+        [...block.profiles, ...block.also.map(({ name, source }) => [name, source])].map(([name, source], i) =>
+          el(
+            "bdi",
+            { dir: "auto" },
+            `${i < block.profiles.length ? "Scored" : "Beside it"} by ${brief(name, 60)}: ${brief(source, 400)}. `,
+          ),
         ),
         block.differ ? "The runs were asked different samples of this task: their places compare only roughly." : "",
       ),
@@ -503,7 +522,9 @@ visenv.board = (() => {
       element,
       update(filter) {
         element.hidden = Boolean(filter.block) && filter.block !== String(number_);
-        table.set(rows.filter((r) => matches(filter, r)));
+        const wanted = rows.filter((r) => matches(filter, r));
+        table.set(wanted);
+        if (beside) beside.set(wanted);
       },
     };
   }

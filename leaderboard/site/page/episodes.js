@@ -2,7 +2,7 @@
 // The list of a task's episodes: filtered, sorted, a page of rows at a time.
 
 visenv.episodes = (() => {
-  const { el, quote, named, name, brief, number, many } = visenv.text;
+  const { el, quote, named, name, brief, shorten, number, many } = visenv.text;
   const PAGE = 100;
 
   async function render(block, chosen) {
@@ -121,7 +121,7 @@ visenv.episodes = (() => {
       table.set(wanted);
     }
     update();
-    document.title = `${brief(block.task, 40)}: episodes \u2013 visenv report`;
+    document.title = `${shorten(block.task, 40)}: episodes \u2013 visenv report`;
     return el(
       "main.list",
       {},
@@ -129,7 +129,7 @@ visenv.episodes = (() => {
       el(
         "header.top",
         {},
-        el("h1", {}, brief(block.task, 60)),
+        el("h1", { title: brief(block.task, 600) }, shorten(block.task, 80)),
         el(
           "p.lead",
           {},

@@ -448,21 +448,10 @@ visenv.pane = (() => {
             `by ${brief(episode.profile, 60)}; ended: ${brief(episode.reason, 40).replaceAll("_", " ")}`,
           ),
           episode.failure ? [el("h3", {}, "What failed"), box(episode.failure)] : null,
-          episode.row
-            ? [
-                el("h3", {}, "The score as recorded"),
-                el(
-                  "dl.row",
-                  {},
-                  Object.entries(episode.row)
-                    .slice(0, 60)
-                    .map(([key, value]) => [
-                      el("dt", {}, brief(key, 40)),
-                      el("dd", {}, box(plainValue(value), { limit: 160, tag: "div.box.inline" })),
-                    ]),
-                ),
-              ]
-            : null,
+          episode.row ? [el("h3", {}, "The score as recorded"), rowList(episode.row)] : null,
+          episode.also
+            .slice(0, 20)
+            .map(([name, row]) => [el("h3", {}, `As recorded by ${brief(name, 60)}`), rowList(row)]),
           costs(episode),
         ),
       );
@@ -478,6 +467,18 @@ visenv.pane = (() => {
       },
     };
   }
+
+  const rowList = (row) =>
+    el(
+      "dl.row",
+      {},
+      Object.entries(row)
+        .slice(0, 60)
+        .map(([key, value]) => [
+          el("dt", {}, brief(key, 40)),
+          el("dd", {}, box(plainValue(value), { limit: 160, tag: "div.box.inline" })),
+        ]),
+    );
 
   const truthShapesOf = (truth) =>
     truth.masks.length

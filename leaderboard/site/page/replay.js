@@ -2,7 +2,7 @@
 // The replay: the question, the agents that were asked it, the turns, and one or two episodes side by side.
 
 visenv.replay = (() => {
-  const { el, named, name, box, brief, number, many } = visenv.text;
+  const { el, named, name, box, brief, shorten, number, many } = visenv.text;
   const shared = { show: { masks: true, boxes: true, labels: true, truth: false } };
   let current = null; // what is on the page: {key, go(turn)}
 
@@ -144,7 +144,7 @@ visenv.replay = (() => {
         { "aria-label": "Where this is" },
         el("a", { href: "#/" }, "All tasks"),
         " / ",
-        el("a", { href: visenv.board.taskLink(block) }, brief(visenv.board.blockTitle(block), 60)),
+        el("a", { href: visenv.board.taskLink(block) }, shorten(visenv.board.blockTitle(block), 60)),
         " / ",
         el("bdi", {}, brief(episode.sample, 80)),
         neighbours(block, list, row),

@@ -8,7 +8,7 @@ visenv.table = (() => {
 
   /**
    * Makes a table.
-   * columns: [{title, unit, group, hint, numeric, value(row) to sort by, cell(row) -> node or text,
+   * columns: [{title, unit, group, groupHint, hint, numeric, value(row) to sort by, cell(row) -> node or text,
    *   first: "ascending"|"descending"}]
    * Returns {element, set(rows)}; rows keep their order until a heading is used.
    */
@@ -40,7 +40,7 @@ visenv.table = (() => {
     for (const column of columns) {
       const last = groups[groups.length - 1];
       if (last && last.name === (column.group || "")) last.span++;
-      else groups.push({ name: column.group || "", span: 1 });
+      else groups.push({ name: column.group || "", hint: column.groupHint, span: 1 });
     }
     const head = el(
       "thead",
@@ -50,7 +50,9 @@ visenv.table = (() => {
             "tr.groups",
             {},
             groups.map((g) =>
-              g.name ? el("th", { colspan: g.span, scope: "colgroup" }, g.name) : el("td", { colspan: g.span }),
+              g.name
+                ? el("th", { colspan: g.span, scope: "colgroup", title: g.hint }, el("span.name", {}, g.name))
+                : el("td", { colspan: g.span }),
             ),
           )
         : null,

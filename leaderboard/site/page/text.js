@@ -54,6 +54,16 @@ visenv.text = (() => {
       : letters.slice(0, limit - 1).join("") + "\u2026";
   }
 
+  /** Returns a short text on one line, cut in the middle: names with options differ at their ends. */
+  function shorten(text, limit = 60) {
+    const whole = String(text);
+    const ends = whole.length > 8 * limit ? whole.slice(0, 4 * limit) + whole.slice(-4 * limit) : whole;
+    const letters = Array.from(brief(ends, 100 * limit));
+    if (letters.length <= limit && ends === whole) return letters.join("");
+    const tail = Math.floor((limit - 1) / 2);
+    return letters.slice(0, limit - 1 - tail).join("") + "\u2026" + letters.slice(-tail).join("");
+  }
+
   /** Returns a name on one line; whatever tells it from another name can be seen, spaces at its ends too. */
   function name(text, limit = 60) {
     const shown = visible(String(text).slice(0, 4 * limit))
@@ -152,5 +162,5 @@ visenv.text = (() => {
     if (scroller.firstElementChild) watch.observe(scroller.firstElementChild);
   }
 
-  return { visible, brief, name, named, el, quote, box, number, many, edges };
+  return { visible, brief, shorten, name, named, el, quote, box, number, many, edges };
 })();

@@ -50,6 +50,9 @@ class Blobs:
     levels = (1, 2)
     profile = PROFILE
 
+    def __init__(self, shift: int = 0, words: str = "rectangle", api_key: str | None = None) -> None:
+        self.shift, self.words = shift, words
+
     def num_samples(self, split: str, level: int) -> int | None:
         if split not in self.splits:
             raise unknown_name("split", split, self.splits, remedy="Use one of these.")
@@ -61,7 +64,7 @@ class Blobs:
         size = self.num_samples(split, level)
         if not 0 <= index < (size or 2**31):
             raise bad_value("index", index, expected="an index of the split")
-        rng = random.Random(f"{split}/{level}/{index}")
+        rng = random.Random(f"{split}/{level}/{index + self.shift}")
         pixels = np.full((SIDE, SIDE, 3), 235, np.uint8)
         wanted = rng.choice(sorted(COLOURS))
         for order, (name, colour) in enumerate(sorted(COLOURS.items())):
@@ -71,7 +74,7 @@ class Blobs:
                 box = (x, y, x + 30, y + 20)
         return Sample(
             id=f"Blobs/{split}/{level}/{index}", task="Blobs", split=split, level=level, index=index,
-            instruction=f"the {wanted} <rectangle>", images=(Image(pixels),), cluster=f"Blobs/{split}/{index // 2}",
+            instruction=f"the {wanted} <{self.words}>", images=(Image(pixels),), cluster=f"Blobs/{split}/{index // 2}",
             target=Target(
                 kind=AnswerKind.MASK, size_hw=(SIDE, SIDE), masks=(Mask.from_box(box, (SIDE, SIDE)),),
                 boxes_xyxy=(tuple(map(float, box)),), labels=(wanted,),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Literal
-
-from ..summary import SummaryRow
 
 __all__ = ["Unit", "unit_of"]
 
@@ -22,11 +20,16 @@ PERCENT = {
 ERRORS = ("MAE", "RMSE")
 
 
-def unit_of(metric: str, rows: Sequence[SummaryRow]) -> Unit:
-    """Return a metric's unit: percent, a fraction, or none (an error, or what nobody here knows)."""
+def unit_of(metric: str, profiles: Collection[str], values: Collection[float | None]) -> Unit:
+    """Return a metric's unit: percent, a fraction, or none (an error, or what nobody here knows).
+
+    Args:
+        metric: Its name.
+        profiles: Names of the profiles that give it.
+        values: What they give, for all agents.
+    """
     if metric.startswith(ERRORS):
         return ""
-    if any(metric.startswith(PERCENT[row.profile]) for row in rows if row.profile in PERCENT):
+    if any(metric.startswith(PERCENT[name]) for name in profiles if name in PERCENT):
         return "%"
-    values = [value for row in rows if (value := row.metrics.get(metric)) is not None]
-    return "0-1" if all(0 <= value <= 1 for value in values) else ""
+    return "0-1" if all(0 <= value <= 1 for value in values if value is not None) else ""
