@@ -33,6 +33,7 @@ SINGULAR = {"mask": "masks", "box_xyxy": "boxes_xyxy", "label": "labels", "group
 """Shorthands for a list of one."""
 TARGET_KEYS = frozenset(Target.__dataclass_fields__) | {"no_target"}
 ANSWER_KEYS = frozenset(Answer.__dataclass_fields__) | {"losses"}
+BLANKS = " \t\r\n"
 RECORD_KEYS = frozenset({"id", "target", "prediction"})
 ABSENT = frozenset({"no_target", "size_hw"})
 """All that a target has to say which is not there."""
@@ -169,7 +170,8 @@ def _batches(file: IO[str], name: str) -> Iterator[list[_Line]]:
         number += 1
         if len(text) > MAX_LINE:
             raise bad_value(f"line {number} of {name}", text[:80], expected=f"at most {MAX_LINE} characters")
-        if text.strip():
+        text = text.strip(BLANKS)
+        if text:
             lines.append(_Line(number, text, _parsed(text)))
             size += len(text)
         if size >= BATCH:
@@ -181,7 +183,9 @@ def _batches(file: IO[str], name: str) -> Iterator[list[_Line]]:
 def _parsed(text: str) -> dict[str, Any] | BadValueError:
     """Parse one line; what is wrong with it is kept until its turn comes."""
     try:
-        data = JSON.decode(text)
+        data, end = JSON.raw_decode(text)
+        if end < len(text):
+            raise ValueError(f"more than one value in a line, at character {end}")
         if isinstance(data, dict) and data.keys() == RECORD_KEYS and isinstance(data["id"], str):
             return data
         return bad_value("record", data, expected='{"id": text, "target": {…}, "prediction": {…} or null}')

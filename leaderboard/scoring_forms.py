@@ -140,8 +140,6 @@ def check_answer(given: Mapping[str, Any], answer: Answer, target: Target, form:
     count = len(answer.masks if reads == ("masks",) else answer.boxes_xyxy)
     if form.labelled and len(answer.labels) != count:
         raise bad_value("labels", answer.labels, expected=f"one for each of {count} objects: they decide the number")
-    if form.labelled and answer.scores and len(answer.scores) != count:
-        raise bad_value("scores", answer.scores, expected=f"one for each of {count} objects, or none")
     if answer.count is not None and not 0 <= answer.count <= MAX_COUNT:
         raise bad_value("count", answer.count, expected=f"0 to {MAX_COUNT}")
     if answer.count is not None and answer.boxes_xyxy and answer.count != len(answer.boxes_xyxy):

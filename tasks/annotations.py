@@ -47,7 +47,7 @@ MAX_INTEGER = 2**63
 """Ids and sizes are smaller."""
 SLACK_PX = 1.0
 """How far coordinates may lie outside their picture (rounding); they are clipped."""
-POLYGONS = re.compile(r'"segmentation"\s*:\s*(\[[-+0-9.eE,\[\]\s]*\])')
+POLYGONS = re.compile(r'("segmentation"\s*:\s*)(\[[-+0-9.eE,\[\]\s]*\])')
 """Lists of numbers after the key ``segmentation``: nine tenths of a file, of which most are never asked for."""
 
 
@@ -322,7 +322,7 @@ def _shape(held: Any) -> str | list[Any] | Mask:
         return _decoded(held)
     if not isinstance(held, (Unread, list)):
         raise ValueError("`segmentation` is neither a list of polygons nor a run-length code")
-    return held if isinstance(held, list) else str(held)
+    return held if isinstance(held, list) else held.text
 
 
 def _polygons(held: list[Any]) -> list[list[float]]:

@@ -23,6 +23,8 @@ from .picture_memory import PictureMemory
 __all__ = ["Benchmark", "Finding", "data_root", "inside", "plain_name", "whole_path"]
 
 E = TypeVar("E")
+MAX_NAME = 1_000
+"""Longest name that data may give to a file, folders included, in characters."""
 CACHE_BYTES = 256 * 2**20
 """What decoded pictures may hold in memory, for each benchmark."""
 
@@ -77,7 +79,8 @@ def plain_name(name: str) -> PurePosixPath:
     climbs = (
         parts.is_absolute() or ".." in parts.parts or "\\" in name or "\0" in name or ":" in name.split("/")[0][1:2]
     )
-    if not name or climbs or any(len(part.encode("utf-8", "replace")) > 255 for part in parts.parts):
+    too_long = len(name) > MAX_NAME or any(len(part.encode("utf-8", "replace")) > 255 for part in parts.parts)
+    if not name or climbs or too_long:
         raise bad_value("file name", name, expected="a name inside the folder of the data set")
     if any("\ud800" <= c <= "\udfff" for c in name):  # half a character: no file system call takes it
         raise bad_value("file name", name, expected="a name that can be written as UTF-8")

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from visenv.errors import BadValueError, bad_value, short
 
@@ -29,20 +29,10 @@ __all__ = [
 Hook = Callable[[dict[str, Any]], Any]
 
 
-class Unread:
-    """A value in a JSON file that was left as it stands; its ``str`` is that text. It keeps the whole file in memory."""
+class Unread(NamedTuple):
+    """A value in a JSON file that was left as it stands."""
 
-    __slots__ = ("_place", "_text")
-
-    def __init__(self, text: str, place: slice) -> None:
-        """Remember where in the file's text it is."""
-        self._text, self._place = text, place
-
-    def __str__(self) -> str:
-        return self._text[self._place]
-
-    def __repr__(self) -> str:
-        return short(self._text[self._place][:100])
+    text: str
 
 
 MAX_FILE_BYTES = 512 * 2**20
@@ -79,8 +69,8 @@ def read_json(
         path: The file.
         hook: Replaces every JSON object as soon as it is read, so that a large file never lies in memory as it is.
         encodings: Tried in turn; a file that can be decoded but not parsed goes on to the next one, too.
-        unread: Its first group matches values that are left as they stand: :class:`Unread` takes their place. For a hook
-            that needs few of them, and as text.
+        unread: What follows a match of its first group and is its second group is left as it stands: :class:`Unread` takes its
+            place.
         limit_bytes: Largest file that is read.
 
     Raises:
@@ -103,31 +93,26 @@ def read_json(
 
 
 def _set_aside(text: str, unread: re.Pattern[str] | None) -> tuple[str, Callable[[str], Any]]:
-    """Put ``NaN``, which JSON does not have, in the place of what a pattern's group matches.
+    """Put ``NaN``, which JSON does not have, in the place of what a pattern's second group matches.
 
     Returns:
-        The text to read, and what makes of one ``NaN`` after the other what was there. With a ``NaN`` of the file's own there is
-        one too many, and it is refused.
+        The text to read, and what makes of one ``NaN`` after the other what was there. With one of the file's own there is one
+        too many, and it is refused.
     """
     if unread is None:
         return text, _refuse
-    parts: list[str] = []
-    places: list[slice] = []
-    end = 0
-    for found in unread.finditer(text):
-        start, stop = found.span(1)
-        parts.append(text[end:start])
-        places.append(slice(start, stop))
-        end = stop
-    rest = iter(places)
+    parts = unread.split(text)
+    values = parts[2::3]
+    parts[2::3] = ["NaN"] * len(values)
+    rest = iter(values)
 
     def put_back(constant: str) -> Unread:
-        place = next(rest, None)
-        if place is None or constant != "NaN":
+        value = next(rest, None)
+        if value is None or constant != "NaN":
             _refuse(constant)
-        return Unread(text, place)
+        return Unread(value)
 
-    return "NaN".join([*parts, text[end:]]), put_back
+    return "".join(parts), put_back
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

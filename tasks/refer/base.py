@@ -81,7 +81,7 @@ class Referring(Benchmark[Expression | Unusable]):
         partition = self._partition(name)
         held = partition.references.by_split
         if not held.get(rest):
-            what = f"{partition.file.name!r} has no split {rest!r}, but {', '.join(map(short, held)) or 'none at all'}"
+            what = f"{partition.file.name!r} has no split {rest!r}, but {', '.join(map(short, list(held)[:10])) or 'none at all'}"
             raise missing_data(self.name, what, looked=str(partition.file), published=self.published)
         return held[rest]
 

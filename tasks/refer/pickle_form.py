@@ -12,7 +12,6 @@ import pickletools
 import re
 from functools import cache
 from pickle import UnpicklingError
-from typing import NamedTuple
 
 __all__ = ["check_form"]
 
@@ -25,28 +24,10 @@ MAX_SHORT = 127
 """Texts of up to so many bytes are stepped over by a regular expression; a key must be one."""
 
 NAMES = {ord(op.code): op.name for op in pickletools.opcodes}
-APPEND, APPENDS, SETITEM, SETITEMS, STOP, MARK = b"aesu.("
+APPEND, APPENDS, SETITEM, SETITEMS, STOP, MARK, EMPTY_DICT = b"aesu.(}"
 OPENINGS = b"(]}"
 LENGTH_BYTES = {ord("U"): 1, 0x8C: 1, ord("T"): 4, ord("X"): 4}
 """By opcode of a text that says its length: how many bytes say it."""
-
-
-class _Patterns(NamedTuple):
-    """Runs of what needs no look at what is around it. A value is a text, a number, something remembered, or a list of these."""
-
-    key: re.Pattern[bytes]
-    value: re.Pattern[bytes]
-    put: re.Pattern[bytes]
-    """Remember what was just made, or nothing."""
-    opening: re.Pattern[bytes]
-    items: re.Pattern[bytes]
-    """Elements of a list that are appended together: no lists, dicts of values only."""
-    single_items: re.Pattern[bytes]
-    """The same, appended one by one."""
-    pairs: re.Pattern[bytes]
-    """Keys and values that are set together."""
-    single_pairs: re.Pattern[bytes]
-    """The same, set one by one."""
 
 
 def check_form(data: bytes) -> None:
@@ -67,11 +48,10 @@ class _Form:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._patterns = _patterns()
 
     def value(self, at: int, depth: int) -> int:
         """Step over one value, with at most ``depth`` lists and dicts inside one another."""
-        found = self._patterns.value.match(self._data, at)
+        found = _pattern("value").match(self._data, at)
         if found:
             return found.end()
         code = self._data[at]
@@ -81,7 +61,8 @@ class _Form:
             raise self._unexpected(at)
         if not depth:
             raise UnpicklingError(f"at byte {at} it nests more than {MAX_DEPTH} lists and dicts")
-        return (self._dict if code == b"}"[0] or self._data[at + 1] == b"d"[0] else self._list)(at, depth - 1)
+        is_dict = code == EMPTY_DICT or self._data[at : at + 2] == b"(d"
+        return self._dict(at, depth - 1) if is_dict else self._list(at, depth - 1)
 
     def expect(self, code: int, at: int) -> int:
         """Step over an opcode."""
@@ -92,50 +73,48 @@ class _Form:
     def _long_text(self, at: int) -> int:
         field = LENGTH_BYTES[self._data[at]]
         end = at + 1 + field + int.from_bytes(self._data[at + 1 : at + 1 + field], "little")
-        return self._run(self._patterns.put, end)
+        return self._run("put", end)
 
     def _list(self, at: int, depth: int) -> int:
-        patterns = self._patterns
         by_line = self._data[at] == MARK  # as protocol 0 does it, which knows no neighbours
-        at = self._run(patterns.opening, at)
+        at = self._run("opening", at)
         one_more = True  # list or dict that is appended alone; where none is expected, it is a neighbour of this list
         while True:
             if self._is_mark(at):
-                at = self._run(patterns.items, at + 1)
+                at = self._run("items", at + 1)
                 while self._data[at] != APPENDS:
-                    at = self._run(patterns.items, self.value(at, depth))
+                    at = self._run("items", self.value(at, depth))
                 at += 1
                 one_more = depth == OUTERMOST  # the last of 1,001
                 continue
-            at = self._run(patterns.single_items, at)
+            at = self._run("single_items", at)
             if not one_more or not (self._data[at] in OPENINGS or self._is_long_text(at)):
                 return at
             at = self.expect(APPEND, self.value(at, depth))
             one_more = by_line
 
     def _dict(self, at: int, depth: int) -> int:
-        patterns = self._patterns
         may_be_single = self._data[at] == MARK or depth == OUTERMOST  # else a key is that of the dict around this one
-        at = self._run(patterns.opening, at)
+        at = self._run("opening", at)
         while True:
             if self._is_mark(at):
-                at = self._run(patterns.pairs, at + 1)
+                at = self._run("pairs", at + 1)
                 while self._data[at] != SETITEMS:
-                    key = patterns.key.match(self._data, at)
+                    key = _pattern("key").match(self._data, at)
                     if not key:
                         raise self._unexpected(at)
-                    at = self._run(patterns.pairs, self.value(key.end(), depth))
+                    at = self._run("pairs", self.value(key.end(), depth))
                 at += 1
                 continue
-            at = self._run(patterns.single_pairs, at)
-            key = patterns.key.match(self._data, at) if may_be_single else None
+            at = self._run("single_pairs", at)
+            key = _pattern("key").match(self._data, at) if may_be_single else None
             if not key:
                 return at
             at = self.expect(SETITEM, self.value(key.end(), depth))
 
-    def _run(self, pattern: re.Pattern[bytes], at: int) -> int:
+    def _run(self, name: str, at: int) -> int:
         """Step over what a pattern matches, which may be nothing."""
-        found = pattern.match(self._data, at)
+        found = _pattern(name).match(self._data, at)
         if not found:
             raise IndexError("it ends too early")
         return found.end()
@@ -144,7 +123,7 @@ class _Form:
         return self._data[at] == MARK and self._data[at + 1] not in b"ld"
 
     def _is_long_text(self, at: int) -> bool:
-        return self._data[at] in LENGTH_BYTES and not self._patterns.key.match(self._data, at)
+        return self._data[at] in LENGTH_BYTES and not _pattern("key").match(self._data, at)
 
     def _unexpected(self, at: int) -> UnpicklingError:
         name = NAMES.get(self._data[at])
@@ -152,15 +131,25 @@ class _Form:
 
 
 @cache
-def _patterns() -> _Patterns:
-    """Put the patterns together; done once, when a pickle is read."""
+def _pattern(name: str) -> re.Pattern[bytes]:
+    return re.compile(_sources()[name], re.DOTALL)
+
+
+@cache
+def _sources() -> dict[str, bytes]:
+    """Return the patterns by name; each matches a run of what needs no look at what is around it.
+
+    A value is a text, a number, something remembered, or a list of these; ``put`` remembers what was just made. ``items`` of a
+    list are appended together, ``single_items`` one by one, and so with the ``pairs`` of a dict.
+    """
     put = rb"(?:p[0-9]{1,7}\n|q.|r..[\x00-\x97]\x00|\x94)?+"  # below ten million: the machine makes room for all before
     lengths = [
         b"|".join(b"\\x%02x%b.{%d}" % (n, zeros, n) for n in range(MAX_SHORT + 1)) for zeros in (b"", rb"\x00{3}")
     ]
     line_get = rb"g[0-9]{1,7}\n"
     quoted = rb"S[^\\\n]*+(?:\\(?:[\\'nrt]|x[0-9a-f]{2})[^\\\n]*+)*+\n"  # with the escapes that Python 2 writes
-    line_text = _either(quoted, rb"V[^\n]*+\n") + put
+    line_put = rb"(?:p[0-9]{1,7}\n)?+"
+    line_text = quoted + line_put + rb"|V[^\n]*+\n" + line_put
     line_number = rb"I-?[0-9]{1,19}\n|L-?[0-9]{1,19}L?\n|F[-+.0-9aefin]{1,32}\n|N"
     text = line_text + rb"|[U\x8c](?:" + lengths[0] + b")" + put + rb"|[TX](?:" + lengths[1] + b")" + put
     integer = rb"\x8a(?:" + b"|".join(b"\\x%02x.{%d}" % (n, n) for n in range(9)) + b")"
@@ -169,15 +158,21 @@ def _patterns() -> _Patterns:
     line_key, line_scalar = _either(line_get, line_text), _either(line_get, line_text, line_number)
     # Before something that opens, a list that is empty so far (or written line by line) may be one of lists or dicts.
     flat = rb"\]" + put + rb"(?:(?:\(" + scalar + b"*+e|" + scalar + rb"a)++|(?![(\]}]))"
-    line_flat = rb"\(l" + put + b"(?:" + line_scalar + rb"a)*+(?!\()"
+    line_flat = rb"\(l" + line_put + b"(?:" + line_scalar + rb"a)*+(?!\()"
     value, line_value = _either(scalar, flat, line_flat), _either(line_scalar, line_flat)
+    # A dict of values, a list of such dicts, and a dict that has such lists, too: a reference.
     record = rb"\}" + put + rb"\((?:" + key + value + b")*+u"
-    line_record = rb"\(d" + put + b"(?:" + line_key + line_value + b"s)*+"
-    sources = (
-        key, value, put, _either(rb"[\]}]", rb"\([ld]") + put, _either(scalar, record) + b"*+", b"(?:" + _either(scalar, record, line_record) + b"a)*+",
-        b"(?:" + key + value + b")*+", b"(?:" + key + value + b"s)*+",
-    )  # fmt: skip
-    return _Patterns(*(re.compile(source, re.DOTALL) for source in sources))
+    rows = rb"\]" + put + rb"(?:\((?:" + record + b")*+e|" + record + b"a)"
+    reference = rb"\}" + put + rb"\((?:" + key + _either(value, rows) + b")*+u"
+    line_record = rb"\(d" + line_put + b"(?:" + line_key + line_value + b"s)*+"
+    line_rows = rb"\(l" + line_put + b"(?:" + line_record + b"a)*+"
+    line_reference = rb"\(d" + line_put + b"(?:" + line_key + _either(line_value, line_rows) + b"s)*+"
+    return {
+        "key": key, "value": value, "put": put, "opening": _either(rb"[\]}]", rb"\([ld]") + put,
+        "items": _either(scalar, reference) + b"*+",
+        "single_items": b"(?:" + _either(scalar, record, line_reference) + b"a)*+",
+        "pairs": b"(?:" + key + value + b")*+", "single_pairs": b"(?:" + key + value + b"s)*+",
+    }  # fmt: skip
 
 
 def _either(*sources: bytes) -> bytes:

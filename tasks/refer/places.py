@@ -37,5 +37,5 @@ def picture_path(data: Path, name: str) -> Path:
     """
     parts = plain_name(name)
     folders = [data / place for place in PICTURES]
-    usual = next((f for f in folders if f.is_dir()), folders[0])
-    return inside(next((f for f in folders if (f / parts).is_file()), usual), name)
+    found = next((f for f in folders if (f / parts).is_file()), None)
+    return inside(found or next((f for f in folders if f.is_dir()), folders[0]), name)

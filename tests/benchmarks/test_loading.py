@@ -102,16 +102,16 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "folder", "sentences"),
+    ("module", "name", "folder", "sentences", "limit_s"),
     [
-        ("visenv.tasks.grefcoco", "GRES", "grefcoco", 100_000),
-        ("visenv.tasks.grefcoco", "GREC", "grefcoco", 100_000),
-        ("visenv.tasks.refer", "RefCOCO", "refcoco", REFCOCO["sentences"]),
-        ("visenv.tasks.refer", "RefCOCOPlus", "refcoco+", REFCOCO["sentences"]),
+        ("visenv.tasks.grefcoco", "GRES", "grefcoco", 100_000, 5),
+        ("visenv.tasks.grefcoco", "GREC", "grefcoco", 100_000, 5),
+        ("visenv.tasks.refer", "RefCOCO", "refcoco", REFCOCO["sentences"], 8),
+        ("visenv.tasks.refer", "RefCOCOPlus", "refcoco+", REFCOCO["sentences"], 8),
     ],
 )
 def test_opening_a_hundred_thousand_expressions(
-    root: Path, module: str, name: str, folder: str, sentences: int, report
+    root: Path, module: str, name: str, folder: str, sentences: int, limit_s: float, report
 ) -> None:
     """In a process of its own, so that its peak of memory is its own."""
     done = subprocess.run(
@@ -123,4 +123,4 @@ def test_opening_a_hundred_thousand_expressions(
         f"{name}: {size:,.0f} expressions, {megabytes:.0f} MB of annotations opened in {opened:.2f} s; peak memory {after:.0f} MB "
         f"({before:.0f} MB before); then {each * 1000:.2f} ms for a sample whose picture is known"
     )
-    assert size == sentences and opened < 5 and after < 1000
+    assert size == sentences and opened < limit_s and after < 1000

@@ -143,39 +143,43 @@ def test_scoring_by_further_profiles(report):
             assert costs[1] < (8 if scale == 1 else 40)
 
 
+def said(fast, whole, plain, slow):
+    """Put seconds into words."""
+    return (
+        f"rows {fast:.2f} s ({1e6 * fast / NUM_SAMPLES:.0f} us each), files {whole:.2f} s ({1e6 * whole / NUM_SAMPLES:.0f} us), "
+        f"decoding and counting {slow:.1f} s ({slow / fast:.0f} x, {slow / whole:.0f} x), "
+        f"counting alone {plain:.2f} s ({plain / fast:.1f} x, {plain / whole:.1f} x)"
+    )
+
+
 @pytest.mark.parametrize("of", ["gRefCOCO's val", "targets only"])
 def test_scoring_of_masks(report, tmp_path, of):
     """Rows from codes, and a whole file with its JSON and all checks, against two ways of counting pixels, in turn."""
     dense, codes = mixture() if "val" in of else pairs()
     parts = [range(start, min(start + PART, NUM_SAMPLES)) for start in range(0, NUM_SAMPLES, PART)]
     files = [written(codes, part, tmp_path / f"{part.start}.jsonl") for part in parts]
-    ratios = []
-    for _ in range(ROUNDS):
-        seconds = np.zeros(4)
-        for part, path in zip(parts, files, strict=True):
+    seconds = np.zeros((ROUNDS, len(parts), 4))
+    for number in range(ROUNDS):
+        for k, (part, path) in enumerate(zip(parts, files, strict=True)):
             fast, found = timed(ours, codes, part)
             whole, told = timed(score_file, "gres/native", path)
             plain, wanted = timed(counted, dense, part)
             slow, same = timed(decoded, codes, part)
             assert found == wanted == same and told["n"] == len(part)
-            seconds += fast, whole, plain, slow
-        fast, whole, plain, slow = seconds
-        ratios.append((slow / fast, plain / fast, slow / whole, plain / whole))
-        report(
-            f"{of}: {NUM_SAMPLES} samples of {SIZE_HW[1]} x {SIZE_HW[0]}: rows {fast:.2f} s ({1e6 * fast / NUM_SAMPLES:.0f} us each), "
-            f"files {whole:.2f} s ({1e6 * whole / NUM_SAMPLES:.0f} us), decoding and counting {slow:.1f} s "
-            f"({slow / fast:.0f} x, {slow / whole:.0f} x), counting alone {plain:.2f} s ({plain / fast:.1f} x, {plain / whole:.1f} x)"
-        )
+            seconds[number, k] = fast, whole, plain, slow
+        report(f"{of}, round {number + 1}: {said(*seconds[number].sum(0))}")
+    best = seconds.min(0).sum(0)  # of each part: what interrupts is not measured
+    report(f"{of}, {NUM_SAMPLES} samples of {SIZE_HW[1]} x {SIZE_HW[0]}, the best of each part: {said(*best)}")
     path = written(codes, range(NUM_SAMPLES), tmp_path / "all.jsonl")
     tracemalloc.start()
     score_file("gres/native", path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    decoding, counting, decoding_of_file, counting_of_file = np.median(ratios, axis=0)
+    fast, whole, plain, slow = best
     report(f"{of}: peak {peak / 2**20:.0f} MiB for the rows of {path.stat().st_size / 2**20:.0f} MiB")
-    assert peak < 64 * 2**20 and decoding > 20
+    assert peak < 64 * 2**20 and slow > 20 * fast
     if "val" in of:
-        assert counting > 4 and decoding_of_file > 20 and counting_of_file > 1
+        assert plain > 4 * fast and slow > 20 * whole and plain > whole
 
 
 @pytest.mark.parametrize("name", ["gres/rela", "refcoco/lavt480"])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 from visenv.leaderboard.golden_cases import SCORERS
-from visenv.tasks.profiles import PROFILES, coco_ap, dense200_rexomni
+from visenv.tasks.profiles import PROFILES, coco_ap, dense200_rexomni, rec8k_official
 
 from visenv.answers import Answer, AnswerKind, Target
 from visenv.masks import Mask
@@ -266,3 +266,11 @@ def test_muirbench_tells_its_letters_from_its_texts():
     assert run({**given, "reply": "well then it must be a third thing"}) == {"choice": "C", "by_chance": False}
     guesses = run({"items": [{**given, "reply": "none"}] * 40})["choices"]
     assert set(guesses) == {"A", "B"}, "a guess is one of the letters"
+
+
+def test_a_box_turned_round_is_near_nothing():
+    boxes = np.array([(5.0, 5, 25, 25), (0, 0, 20, 20), (55, 35, 35, 15)])
+    points = np.array([(15.0, 15), (45, 25)])
+    assert rec8k_official.localised(boxes, points, SIZE) == (1, 2, 1)
+    boxes[2] = boxes[2, [2, 3, 0, 1]]
+    assert rec8k_official.localised(boxes, points, SIZE) == (2, 1, 0)

@@ -147,6 +147,7 @@ DAMAGE: list[tuple[str, Callable[[Any], Any], str]] = [
     (INSTANCES, of_first("file_name", "/etc/passwd", of="images"), "inside the folder"),
     (INSTANCES, of_first("file_name", "gone.jpg", of="images"), "gone.jpg"),
     (INSTANCES, of_first("file_name", "x" * 300, of="images"), "file name"),
+    (INSTANCES, of_first("file_name", "a/" * 3_000 + "x.jpg", of="images"), "file name"),
     (INSTANCES, of_first("file_name", "\ud800.jpg", of="images"), "file name"),
     (INSTANCES, of_first("file_name", "a\0b.jpg", of="images"), "file name"),
     (INSTANCES, of_first("file_name", "C:\\x.jpg", of="images"), "file name"),
