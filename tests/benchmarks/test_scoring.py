@@ -179,7 +179,7 @@ def test_scoring_of_masks(report, tmp_path, of):
     report(f"{of}: peak {peak / 2**20:.0f} MiB for the rows of {path.stat().st_size / 2**20:.0f} MiB")
     assert peak < 64 * 2**20 and slow > 20 * fast
     if "val" in of:
-        assert plain > 4 * fast and slow > 20 * whole and plain > whole
+        assert plain > 4 * fast and slow > 15 * whole and plain > whole
 
 
 @pytest.mark.parametrize("name", ["gres/rela", "refcoco/lavt480"])
