@@ -106,15 +106,13 @@ class Referring(Benchmark[Expression | Unusable]):
                 entry.fail()
             coco = self._coco(split)
             annotations = self._meant(coco, entry)
-            _, _, listed = self._open(
-                split, coco, entry.image_id
-            )  # first: a size that is only claimed is nothing to draw on
+            # Before anything is drawn: a size that is only claimed would be drawn on, too.
+            _, _, listed = self._open(split, coco, entry.image_id)
         except Exception:  # the boundary to files of others: what it is, making the sample says again
             yield from super().audit_entry(split, index, entry)
             return
-        found = list(
-            self._odd(annotations, listed.size_hw, split, f"{self.sample_id(split, index)}, ref_id {entry.ref_id}")
-        )
+        where = f"{self.sample_id(split, index)}, ref_id {entry.ref_id}"
+        found = list(self._odd(annotations, listed.size_hw, split, where))
         yield from found or super().audit_entry(split, index, entry)
 
     def audit_split(self, split: str) -> Iterator[Finding]:
