@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -169,7 +170,7 @@ class _Member:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, *arguments), daemon=True)
-        with _one_thread():
+        with _one_thread(), _deaf_to_ctrl_c():
             self.process.start()
         theirs.close()
         self.owed: dict[Key, Job] = {}
@@ -229,6 +230,20 @@ def _one_thread() -> Iterator[None]:
                 os.environ[name] = value
 
 
+@contextlib.contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Let processes that start meanwhile hear no Ctrl-C, even before they can ignore it; this one hears it afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # which would unblock the signal when it is started along the way
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _Piped:
     """Jobs from the parent."""
 
@@ -249,6 +264,8 @@ class _Piped:
 
 def _work(pipe: Connection, settings: RunSettings, lanes: int, images: ImageFiles, patience: Patience) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # for the programs an agent may start
     cv2.setNumThreads(1)
     try:
         cast = Cast(settings, threads=1)

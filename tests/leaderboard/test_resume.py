@@ -124,8 +124,21 @@ def test_a_finished_run_is_not_played_again(settings, tmp_path):
 
 
 def workers_of(process):
-    found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout.split()
+    found = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False
+    ).stdout.split()
     return [int(pid) for pid in found if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+
+
+def test_ctrl_c_while_the_workers_start_is_as_quiet(outside, tmp_path):
+    process = start(tmp_path / "run", outside, workers=2)
+    while len(workers_of(process)) < 2:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    time.sleep(0.3)  # they import
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in err and "Interrupted. 0 of 60" in err
 
 
 def test_a_worker_that_dies_is_replaced(settings, records, outside, tmp_path):

@@ -340,7 +340,7 @@ def test_a_pipe_does_not_hang(settings, data, tmp_path, trust):
     run_bench(settings(limit=2, keep_images=0), run)
     rename(run, f"COCO:annotations={data / 'pipe.json' if trust else 'pipe.json'}")
     began = time.monotonic()
-    assert "missing" in verify_run(run, trust_options=trust).tasks[0].reason
+    assert "MissingDataError" in verify_run(run, trust_options=trust).tasks[0].reason
     assert time.monotonic() - began < 5
 
 
