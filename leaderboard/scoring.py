@@ -21,7 +21,7 @@ from visenv.errors import BadValueError, bad_value, say, short, unknown_name
 from visenv.masks import Mask, read_masks, read_size
 from visenv.task import Metrics, Profile, Row
 
-from .scoring_forms import MASKS, Form, check_answer, check_target, form_of
+from .scoring_forms import MASKS, Form, Seen, check_answer, check_losses, check_size, check_target, form_of
 
 __all__ = ["answer_from_json", "read_rows", "score_file", "target_from_json"]
 
@@ -85,7 +85,7 @@ def read_rows(profile: Profile, file: IO[str], name: str) -> Iterator[Row]:
     Raises:
         BadValueError: A line is not of the documented form, or an id is given twice.
     """
-    seen: set[str] = set()
+    seen = Seen()
     form = form_of(profile.name)
     for lines in _batches(file, name):
         _read_masks_of(lines)
@@ -95,7 +95,7 @@ def read_rows(profile: Profile, file: IO[str], name: str) -> Iterator[Row]:
                 yield _row(profile, form, line.data, seen)
             except BadValueError as error:
                 raise BadValueError(f"In {where}: {error}") from error
-            except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+            except (ArithmeticError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
                 reason = say(error)[:120].splitlines()[0]
                 raise bad_value(where, line.text[:200], expected=f"a record for {name!r} ({reason})") from error
 
@@ -155,6 +155,7 @@ def answer_from_json(data: object, target: Target, form: Form) -> Answer | None:
         fine = isinstance(losses, list) and 1 <= len(losses) <= 26 and all(map(is_finite, losses))
         if not fine or len(given) > 1:
             raise bad_value("losses", losses, expected="one finite number for each option, and nothing beside them")
+        check_losses(losses, target)
         answer = Answer(choice=likeliest(losses))
     else:
         answer = Answer.from_json({**EMPTY, **given})
@@ -211,20 +212,20 @@ def _read_masks_of(lines: Sequence[_Line]) -> None:
         held[key] = mask
 
 
-def _row(profile: Profile, form: Form, data: dict[str, Any] | BadValueError, seen: set[str]) -> Row:
+def _row(profile: Profile, form: Form, data: dict[str, Any] | BadValueError, seen: Seen) -> Row:
     """Return the row of one line, and keep its id."""
     if isinstance(data, BadValueError):
         raise data
-    if data["id"] in seen:
-        raise bad_value("id", data["id"], expected="one line for each sample")
-    seen.add(data["id"])
     target = target_from_json(data["target"], form)
-    return profile.row(target, answer_from_json(data["prediction"], target, form))
+    answer = answer_from_json(data["prediction"], target, form)
+    seen.add(data["id"], answer, form)
+    return profile.row(target, answer)
 
 
 @functools.lru_cache(maxsize=64)
 def _absent(size_hw: tuple[int, int]) -> Target:
     """Return the target of a sample without one; the larger part of gRefCOCO's."""
+    check_size(size_hw)
     return Target(kind=AnswerKind.MASK, size_hw=size_hw)
 
 

@@ -21,6 +21,7 @@ from visenv.answers import Answer, Box
 __all__ = [
     "THRESHOLDS",
     "Floats",
+    "best_pairs",
     "by_content",
     "category_key",
     "labelled",
@@ -72,6 +73,23 @@ def match(
             taken = found & ~reusable[columns[best]]
             free[steps[taken], columns[best[taken]]] = False
     return hits, spared
+
+
+def best_pairs(values: npt.NDArray[np.floating[Any]], least: float) -> list[float]:
+    """Return the values of the pairs that are made when the best of all free ones is taken again and again, down to ``least``.
+
+    Among equal values the first row comes first, then the first column.
+    """
+    rows, columns = (values >= least).nonzero()
+    used: tuple[set[int], set[int]] = (set(), set())
+    made: list[float] = []
+    for place in np.argsort(-values[rows, columns], kind="stable").tolist():
+        i, j = int(rows[place]), int(columns[place])
+        if i not in used[0] and j not in used[1]:
+            used[0].add(i)
+            used[1].add(j)
+            made.append(float(values[i, j]))
+    return made
 
 
 def overlaps(detected: Sequence[Box], truth: Sequence[Box], own_area: Bools, *, decimals: int | None = None) -> Floats:

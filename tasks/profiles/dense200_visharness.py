@@ -15,7 +15,7 @@ import numpy as np
 from visenv.answers import Answer, Box, Target
 from visenv.task import Metrics, Profile, Row
 
-from ._detections import THRESHOLDS, Floats, category_key, labelled
+from ._detections import THRESHOLDS, Floats, best_pairs, category_key, labelled
 
 __all__ = ["PROFILE", "aggregate", "primary", "row"]
 
@@ -75,17 +75,7 @@ def _overlaps(given: Sequence[Box], truth: Sequence[Box]) -> Floats:
 
 def _matches(values: Floats) -> list[int]:
     """Return the number of pairs at each threshold, taken best first; a higher threshold only ends the same list earlier."""
-    order = np.argsort(-values, axis=None, kind="stable")
-    rows, columns = np.unravel_index(order, values.shape)
-    used: tuple[set[int], set[int]] = (set(), set())
-    best: list[float] = []
-    for i, j in zip(rows.tolist(), columns.tolist(), strict=True):
-        if values[i, j] < THRESHOLDS[0]:
-            break
-        if i not in used[0] and j not in used[1]:
-            used[0].add(i)
-            used[1].add(j)
-            best.append(float(values[i, j]))
+    best = best_pairs(values, THRESHOLDS[0])
     return [sum(v >= t for v in best) for t in THRESHOLDS]
 
 

@@ -20,7 +20,9 @@ from visenv.answers import Answer, Target
 from visenv.masks import box_iou_matrix
 from visenv.task import Metrics, Profile, Row
 
-__all__ = ["IOU", "MDETR", "aggregate", "generalised_iou", "greedy_pairs", "primary", "row"]
+from ._detections import best_pairs
+
+__all__ = ["IOU", "MDETR", "aggregate", "generalised_iou", "primary", "row"]
 
 MIN_SCORE = 0.7
 """Compared in float64: float32's own 0.7 is less."""
@@ -39,7 +41,7 @@ def row(target: Target, answer: Answer | None, *, value: Callable[[npt.ArrayLike
     boxes = [b for s, b in sorted(zip(scores, given, strict=True), reverse=True) if s >= MIN_SCORE]
     truth = target.boxes_xyxy
     return {
-        "tp": greedy_pairs(value(boxes, truth), MIN_VALUE) if boxes and truth else 0,
+        "tp": len(best_pairs(value(boxes, truth), MIN_VALUE)) if boxes and truth else 0,
         "n_pred": len(boxes),
         "n_gt": len(truth),
         "gt_empty": not truth,
@@ -88,20 +90,6 @@ def _generalised_iou(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> 
     turned = (sides[0] < 0).any(-1) | (sides[1] < 0).any(-1)
     value: npt.NDArray[np.float32] = np.where(turned, np.float32(-1), iou - spare)
     return np.where(np.isnan(value), np.float32(-np.inf), value)
-
-
-def greedy_pairs(values: Values, least: float) -> int:
-    """Return how many pairs are made when the best of all free ones is taken again and again, down to ``least``."""
-    values = values.copy()
-    pairs = 0
-    for _ in range(min(values.shape)):
-        best = np.unravel_index(int(values.argmax()), values.shape)
-        if not values[best] >= least:
-            break
-        pairs += 1
-        values[best[0], :] = -np.inf
-        values[:, best[1]] = -np.inf
-    return pairs
 
 
 MDETR = Profile(

@@ -48,9 +48,13 @@ class _Form:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
+        self._ahead: dict[int, int] = {}
+        """Where values end that were stepped over and given back, so that none is looked at more than twice."""
 
     def value(self, at: int, depth: int) -> int:
         """Step over one value, with at most ``depth`` lists and dicts inside one another."""
+        if at in self._ahead:
+            return self._ahead.pop(at)
         found = _pattern("value").match(self._data, at)
         if found:
             return found.end()
@@ -94,7 +98,9 @@ class _Form:
             one_more = by_line
 
     def _dict(self, at: int, depth: int) -> int:
-        may_be_single = self._data[at] == MARK or depth == OUTERMOST  # else a key is that of the dict around this one
+        may_be_outer = (
+            self._data[at] != MARK and depth != OUTERMOST
+        )  # a key that follows may be that of the dict around
         at = self._run("opening", at)
         while True:
             if self._is_mark(at):
@@ -107,10 +113,17 @@ class _Form:
                 at += 1
                 continue
             at = self._run("single_pairs", at)
-            key = _pattern("key").match(self._data, at) if may_be_single else None
-            if not key:
+            key = _pattern("key").match(self._data, at)
+            if not key or (may_be_outer and not self._is_set_alone(key.end(), depth)):
                 return at
             at = self.expect(SETITEM, self.value(key.end(), depth))
+
+    def _is_set_alone(self, at: int, depth: int) -> bool:
+        """Whether a value, which is no dict, belongs to the dict just begun: the opcode behind it tells."""
+        if self._data[at] not in b"]" and self._data[at] not in LENGTH_BYTES:
+            return False
+        end = self._ahead[at] = self.value(at, depth)
+        return self._data[end] == SETITEM
 
     def _run(self, name: str, at: int) -> int:
         """Step over what a pattern matches, which may be nothing."""
@@ -156,8 +169,9 @@ def _sources() -> dict[str, bytes]:
     key = _either(line_get + rb"|h.|j.{4}", text)
     scalar = _either(key, line_number, rb"K.|M..|J.{4}|G.{8}|[\x88\x89]", integer)
     line_key, line_scalar = _either(line_get, line_text), _either(line_get, line_text, line_number)
-    # Before something that opens, a list that is empty so far (or written line by line) may be one of lists or dicts.
-    flat = rb"\]" + put + rb"(?:(?:\(" + scalar + b"*+e|" + scalar + rb"a)++|(?![(\]}]))"
+    # Before a long text or something that opens, a list that is empty so far (or written line by line) may be one of these.
+    long_text = rb"[U\x8c][\x%02x-\xff]|[TX](?![\x00-\x%02x]\x00{3})" % (MAX_SHORT + 1, MAX_SHORT)
+    flat = rb"\]" + put + rb"(?:(?:\(" + scalar + b"*+e|" + scalar + rb"a)++|(?![(\]}]|" + long_text + b"))"
     line_flat = rb"\(l" + line_put + b"(?:" + line_scalar + rb"a)*+(?!\()"
     value, line_value = _either(scalar, flat, line_flat), _either(line_scalar, line_flat)
     # A dict of values, a list of such dicts, and a dict that has such lists, too: a reference.

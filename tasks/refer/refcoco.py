@@ -10,7 +10,7 @@ from visenv.answers import AnswerKind, Target
 from visenv.errors import bad_value, unknown_name
 from visenv.task import Profile
 
-from ..annotations import Annotation, box_of, labels_of, mask_of
+from ..annotations import Annotation, box_around, labels_of, mask_of
 from ..mirrors import find_mirror
 from ..profiles import PROFILES
 from .base import Referring
@@ -61,7 +61,7 @@ class RefCOCO(Referring):
     ## Metrics
     ``refcoco/native``: oIoU (often called cIoU), mIoU and Pr@0.5 to 0.9 at native size. Beside it ``refcoco/lavt480``, LAVT's
     numbers at 480 x 480, where pixels that two parts of an object cover become background, and ``refcoco/box``, Acc@0.5 of one
-    box by plain IoU.
+    box by plain IoU; where an annotation's own box cannot be used, that of its pixels is the truth.
 
     ## References
     Yu, Poirson, Yang, Berg and Berg, "Modeling Context in Referring Expressions", ECCV 2016. Files: lichengunc/refer@e3bbaa30
@@ -117,12 +117,12 @@ class RefCOCO(Referring):
         self.__init__(state["_given"], mirror=state["mirror"])  # type: ignore[misc]
 
     def target(self, annotations: Sequence[Annotation], size_hw: tuple[int, int], names: Mapping[int, str]) -> Target:
-        """Make the target: one mask, one box, and the pixels that several of its parts cover."""
+        """Make the target: one mask, one box (that of the pixels where its own cannot be used), and the pixels that several of its parts cover."""
         if len(annotations) != 1:
             raise bad_value("ann_id", [len(annotations)], expected=f"one annotation for each sentence of {self.name}")
         mask, overlap = mask_of(annotations[0], size_hw)
         return Target(
-            kind=AnswerKind.MASK, size_hw=size_hw, masks=(mask,), boxes_xyxy=(box_of(annotations[0], size_hw),),
+            kind=AnswerKind.MASK, size_hw=size_hw, masks=(mask,), boxes_xyxy=(box_around(annotations[0], size_hw),),
             labels=labels_of(annotations, names), overlap=overlap,
         )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -281,6 +282,17 @@ CAR = {"box_xyxy": BOX, "label": "car"}
         ("grec/mdetr", {"box_xyxy": BOX, "labels": ["a", "b"]}, {"box_xyxy": BOX}, "one for each of 1"),
         ("grec/mdetr", {"no_target": False}, {"box_xyxy": BOX}, "boxes_xyxy"),
         ("grec/mdetr", {"no_target": True, "box_xyxy": BOX}, {"box_xyxy": BOX}, "no boxes|boxes and points"),
+        ("rec8k/official", {"points_xy": [[15, 15]], "size_hw": [40, 50]}, {"count": 5, "point_xy": [1, 1]}, "one for each point"),
+        ("rec8k/official", {"points_xy": [[15, 15]], "size_hw": [40, 50]}, {"count": 1, "no_target": True}, "beside"),
+        ("rec8k/official", {"points_xy": [[1e300, 1]], "size_hw": [40, 50]}, {"box_xyxy": BOX}, "point of target"),
+        ("rec8k/official", {"points_xy": [], "size_hw": [40, 50]}, {"point_xy": [0, -1e300]}, "point of prediction"),
+        ("vstar/likelihood", {"choice": "A", "options": ["a", "b"]}, {"losses": [3, 2, 1]}, "2 options"),
+        ("vstar/likelihood", {"choice": "D"}, {"losses": [3, 2, 1]}, "at least 4"),
+        ("refcoco/box", {"boxes_xyxy": [BOX, BOX]}, {"box_xyxy": BOX}, "one object"),
+        ("refcoco/box", {"boxes_xyxy": []}, {"box_xyxy": BOX}, "one object"),
+        ("refcoco/box", {"box_xyxy": BOX}, {"masks": [MASK, {"size": [9, 9], "counts": "a2"}]}, "size of the first mask"),
+        ("gres/rela", {"no_target": True, "size_hw": [1, 2**27]}, {}, "32768"),
+        ("grec/iou", {"boxes_xyxy": [BOX] * 3000}, {"boxes_xyxy": [BOX] * 3000}, "pairs"),
     ],
 )  # fmt: skip
 def test_what_would_change_the_number_without_a_word_is_refused(tmp_path, profile, target, prediction, word):
@@ -354,6 +366,18 @@ def test_of_equal_scores_the_line_that_comes_first_counts(tmp_path, profile):
     assert told[0] == pytest.approx(2 * told[1], rel=1e-6) and told[1] > 0
 
 
+@pytest.mark.parametrize("profile", ["grec/mdetr", "coco/ap", "visdrone/coco", "visdrone/toolkit"])
+def test_scores_are_in_every_line_or_in_none(tmp_path, profile):
+    """A box without one would rank before all others."""
+    car = {**CAR, "size_hw": [40, 50]}
+    with_score = record(car, {**CAR, "score": 0.8}, "scored")
+    nothing = [record(car, prediction, str(i)) for i, prediction in enumerate([None, {}, {"no_target": True}])]
+    assert score_file(profile, written(tmp_path, with_score, *nothing))["n"] == 4
+    assert score_file(profile, written(tmp_path, record(car, CAR), *nothing))["n"] == 4
+    with pytest.raises(BadValueError, match=r"line 5.*'scored' has them, 'plain' has not"):
+        score_file(profile, written(tmp_path, *nothing, record(car, CAR, "plain"), with_score))
+
+
 def test_lines_of_several_batches(tmp_path):
     """Masks are read many lines at a time; what is wrong with one is said of its own line, the first of them."""
     noise = Mask.from_dense(np.random.default_rng(0).random(SIZE) < 0.5).to_json()
@@ -368,6 +392,21 @@ def test_lines_of_several_batches(tmp_path):
         good[number] = line
         with pytest.raises(BadValueError, match=f"line {number + 1} of"):
             score_file("refcoco/native", written(tmp_path, *good))
+
+
+@pytest.mark.parametrize("size", [(2**27, 1), (1, 2**15 + 1)])
+def test_a_mask_thinner_than_any_picture_is_refused(tmp_path, size):
+    code = Mask.from_box((0, 0, 1, 1), size).to_json()
+    with pytest.raises(BadValueError, match="32768"):
+        score_file("gres/rela", written(tmp_path, record({"mask": code}, {"mask": code})))
+
+
+def test_many_boxes_on_top_of_one_another_take_no_minute(tmp_path):
+    """As many comparisons as are allowed, all of them pairs."""
+    boxes = {"boxes_xyxy": [BOX] * 2**11}
+    start = time.process_time()
+    assert score_file("grec/iou", written(tmp_path, record(boxes, boxes)))["metrics"]["F1_score"] == 1
+    assert time.process_time() - start < 20
 
 
 def test_a_file_without_lines_has_no_numbers(tmp_path):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from visenv.tasks.refer.pickles import load_plain_pickle
 
@@ -94,7 +94,8 @@ def test_what_python_3_wrote_is_read(tmp_path: Path, protocol: int) -> None:
         assert load(tmp_path, pickle.dumps(PLAIN, protocol)) == PLAIN
 
 
-TEXT = st.text(st.characters(codec="utf-8"), max_size=300)
+LONG = "x" * 200
+TEXT = st.text(st.characters(codec="utf-8"), max_size=300) | st.just(LONG)
 SIMPLE = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | TEXT
 RECORD = st.dictionaries(
     TEXT.filter(lambda t: len(t.encode()) < 128), SIMPLE | st.lists(SIMPLE, max_size=4), max_size=5
@@ -105,6 +106,9 @@ REFER = st.lists(st.dictionaries(st.sampled_from(["a", "ref_id", "x" * 100]), FI
 
 @settings(max_examples=120, deadline=None)
 @given(value=REFER, protocol=st.integers(0, 5))
+@example(value=[{"a": [{"": LONG}], "ref_id": None}], protocol=1)
+@example(value=[{"a": [{"": [LONG]}], "ref_id": None}], protocol=2)
+@example(value=[{"a": [None, {"": [1, LONG]}, {"b": LONG, "c": []}], "x": [LONG], "ref_id": LONG}] * 2, protocol=2)
 def test_whatever_has_the_form_is_read_as_it_was(
     tmp_path_factory: pytest.TempPathFactory, value: list[Any], protocol: int
 ) -> None:

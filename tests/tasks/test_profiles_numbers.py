@@ -11,6 +11,7 @@ import pytest
 from PIL import Image as Pillow
 from visenv.leaderboard.golden_cases import SCORERS
 from visenv.tasks.profiles import PROFILES, coco_ap, dense200_rexomni, rec8k_official
+from visenv.tasks.profiles._detections import best_pairs
 
 from visenv.answers import Answer, AnswerKind, Target
 from visenv.masks import Mask
@@ -157,6 +158,20 @@ def test_grec_takes_the_box_with_the_highest_score_first():
     }
     assert told == {(0.75, 0.875): 1, (0.875, 0.75): 0.5, (0.8, 0.8): 0.5}
     assert primary(row(target, Answer(boxes_xyxy=(moved, wide)))) == 0.5, "the order of submission decides nothing"
+
+
+def test_pairs_are_the_best_of_all_free_ones_again_and_again():
+    rng = np.random.default_rng(2)
+    for _ in range(300):
+        values = rng.integers(0, 6, rng.integers(1, 7, 2)).astype(np.float32) / 5
+        left, taken = values.copy(), []
+        while left.max() >= 0.4:
+            i, j = np.unravel_index(int(left.argmax()), left.shape)
+            taken.append(float(left[i, j]))
+            left[i, :] = left[:, j] = -1
+        assert best_pairs(values, 0.4) == taken
+    odd = np.array([[np.nan, 0.9], [-np.inf, 0.8]])
+    assert best_pairs(odd, 0.5) == [0.9], "what is no number spoils no other pair"
 
 
 def test_grec_cuts_scores_in_float64():

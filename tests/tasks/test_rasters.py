@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 from visenv.tasks import rasters
+from visenv.tasks.annotations import coco_of, mask_of
 
 from visenv.errors import BadValueError
-from visenv.masks import Mask
+from visenv.masks import Mask, union_masks
 
 SIZE = (60, 80)
 SQUARE = [10.0, 10.0, 30.0, 10.0, 30.0, 30.0, 10.0, 30.0]
@@ -111,3 +112,21 @@ def test_the_same_pixels_twice():
     rng = np.random.default_rng(0)
     shapes = [{"label": n, "points": (rng.random((7, 2)) * 60).tolist()} for n in ("target", "ignore", "flag", "x")]
     assert rasters.lisa_masks(shapes, SIZE) == rasters.lisa_masks(shapes, SIZE)
+
+
+def test_runs_without_length_are_written_anew():
+    """Two of them at one place would make pycocotools stop joining masks there."""
+    rng = np.random.default_rng(4)
+    for _ in range(200):
+        dense = []
+        masks = []
+        for _ in range(2):
+            runs = (rng.integers(0, 3, 12) * (rng.random(12) < 0.6)).tolist()
+            runs.append(48 - sum(runs))
+            values = np.repeat(np.arange(len(runs)) % 2, runs).astype(bool)
+            dense.append(values.reshape(6, 8, order="F"))
+            shape = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": {"size": [6, 8], "counts": runs}}
+            held = coco_of([], [shape], [], "a test").annotation(1)
+            masks.append(mask_of(held, (6, 8))[0])
+        assert masks == [Mask.from_dense(one) for one in dense]
+        assert (union_masks(masks, (6, 8)).to_dense() == (dense[0] | dense[1])).all()

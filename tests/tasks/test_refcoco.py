@@ -135,8 +135,6 @@ DAMAGE: list[tuple[str, Callable[[Any], Any], str]] = [
     (INSTANCES, of_first("segmentation", [["a"] * 6]), "segmentation"),
     (INSTANCES, of_first("segmentation", {"size": [80, 96], "counts": [1, 2]}), "annotation"),
     (INSTANCES, of_first("segmentation", {"size": [2, 2], "counts": [0, 4]}), "size"),
-    (INSTANCES, of_first("bbox", [1, 1, 0, 5]), "bbox"),
-    (INSTANCES, of_first("bbox", [1, 1, 4000, 5]), "inside the picture"),
     (INSTANCES, of_first("bbox", [1, 1]), "bbox"),
     (INSTANCES, of_first("iscrowd", 1), "crowd"),
     (INSTANCES, of_first("image_id", 1001), "annotation"),
@@ -287,6 +285,18 @@ def test_a_sentence_without_words_is_refused_and_the_cleaned_text_stands_in_for_
     task = RefCOCO(own)
     assert task.sample("train", 1, 0).instruction == "the cleaned text"
     refused(lambda: task.sample("train", 1, 1), "sentence")
+
+
+@pytest.mark.parametrize(("box", "kind"), [([1, 1, 0, 5], "form"), ([1, 1, 4000, 5], "outside"), (None, "form")])
+def test_a_box_that_cannot_be_used_is_found_and_costs_no_mask(own: Path, box: Any, kind: str) -> None:
+    before = RefCOCO(own).sample("train", 1, 0).target
+    change(own / "refcoco" / INSTANCES, of_first("bbox", box))
+    task = RefCOCO(own)
+    found = task.sample("train", 1, 0).target
+    assert found.masks == before.masks and found.boxes_xyxy == (tuple(map(float, before.masks[0].box_xyxy)),)
+    assert [f.kind for f in task.audit_entry("train", 0, task.entries("train")[0])] == [kind]
+    change(own / "refcoco" / INSTANCES, of_first("segmentation", [[20.0, 20.0, 20.1, 20.0, 20.1, 20.1]]))
+    refused(lambda: RefCOCO(own).sample("train", 1, 0), "bbox")
 
 
 def test_a_target_without_pixels_is_found(own: Path) -> None:
