@@ -25,8 +25,13 @@ def start(run, outside, *, workers, limit=30):
         "--split", "train", "--limit", str(limit), "--workers", str(workers), "--out", str(run),
     ]  # fmt: skip
     return subprocess.Popen(
-        command, env=outside, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+        command, env=outside, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=hear_ctrl_c,
+    )  # fmt: skip
+
+
+def hear_ctrl_c():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored where these tests run in the background of a shell
 
 
 def wait_for_lines(run, number, process):
