@@ -7,7 +7,6 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import visenv
 from visenv import plugins
@@ -16,10 +15,10 @@ from visenv.answers import Target
 from visenv.env import default_split, make_rules, make_task
 from visenv.episode import Episode, Rules
 from visenv.errors import VisenvError, bad_value, say, stops_the_process
-from visenv.experts import ExpertSet, make_experts
+from visenv.experts import ExpertSet, ExpertsSpec, make_experts
 from visenv.objects import DetectedObject
 from visenv.redaction import find_secrets, redact
-from visenv.specs import name_of, parse_spec
+from visenv.specs import name_of, split_options
 from visenv.task import Sample, Task, profiles_of
 from visenv.tools import Toolset
 
@@ -146,6 +145,9 @@ class Cast:
         self.toolset: Toolset = toolset
         self._owns_experts = isinstance(settings.experts, str)
         self.experts = make_experts(_with_threads(settings.experts, threads))
+        if isinstance(settings.experts, str) and self.experts.store is not None:  # noted as a replay will name them
+            spec = ExpertsSpec.parse(settings.experts)
+            self.experts.store.note_experts(spec.canonical(), self.experts.identities())
         self.rules: dict[str, Rules] = {
             name: make_rules(
                 task, self.experts, toolset=toolset, memory=settings.memory.lower(), reward=settings.reward.lower(),
@@ -162,7 +164,7 @@ class Cast:
         return RunInfo(
             versions=self._versions(), agents=tuple(self.agent_infos), tasks=tuple(self.task_infos),
             toolset=self.toolset.name, memory=s.memory.lower(), reward=s.reward.lower(), grammar=s.grammar.lower(),
-            experts=redact(_canonical(s.experts)) if isinstance(s.experts, str) else "(given as an object)",
+            experts=ExpertsSpec.parse(s.experts).canonical() if isinstance(s.experts, str) else "(given as an object)",
             expert_identities={str(c): i for c, i in self.experts.identities().items()},
             limit=s.limit, samples=None if s.samples is None else tuple(s.samples), seed=s.seed, max_turns=s.max_turns, keep_images=s.keep_images,
         )  # fmt: skip
@@ -258,7 +260,7 @@ class Cast:
         if isinstance(self.settings.toolset, str):
             named.append(("toolsets", self.settings.toolset))
         if isinstance(self.settings.experts, str):
-            named += [("experts", name) for name in _expert_names(self.settings.experts)]
+            named += [("experts", name) for name in _installed_experts(self.settings.experts)]
         found = {"visenv": visenv.__version__}
         found |= {name: importlib.metadata.version(name) for name in COMPUTING}
         for group, name in named:
@@ -277,29 +279,23 @@ def _close(close: Callable[[], object], name: str) -> None:
         warnings.warn(f"{name!r} cannot be closed: {redact(say(error))}.", RuntimeWarning, stacklevel=3)
 
 
-def _canonical(experts: str) -> str:
-    """Return an experts spec with the names as they are registered, so that equal settings read equal."""
-    if "=" not in experts.split(":", 1)[0]:
-        return _registered(experts)
-    parts = [part.partition("=") for part in experts.split(",")]
-    return ",".join(f"{role}={_registered(spec)}" for role, _, spec in parts)
+def _installed_experts(experts: str) -> list[str]:
+    """Return the names of a spec; of a replay those that are there, for it needs none."""
+    spec = ExpertsSpec.parse(experts)
+    here = {name.lower() for name in plugins.names("experts")}
+    return [name for name in map(name_of, spec.specs) if spec.replay is None or name.lower() in here]
 
 
-def _expert_names(experts: str) -> list[str]:
-    if "=" not in experts.split(":", 1)[0]:
-        return [experts.partition(":")[0]]
-    return [part.partition("=")[2].partition(":")[0] for part in experts.split(",")]
-
-
-def _registered(spec: str) -> str:
-    name, colon, options = spec.partition(":")
-    return plugins.find("experts", name.strip()).name + colon + options
-
-
-def _with_threads(experts: str | ExpertSet, threads: int | None) -> Any:
+def _with_threads(experts: str | ExpertSet, threads: int | None) -> str | ExpertSet:
+    """Return a spec in which the embedded experts use so many threads, where it does not say how many; a replay has none."""
     if threads is None or not isinstance(experts, str):
         return experts
-    name, options = parse_spec(experts) if "=" not in experts.split(":", 1)[0] else (experts, {})
+    spec = ExpertsSpec.parse(experts)
+    return experts if spec.replay is not None else str(spec.map(lambda one: _limit_threads(one, threads)))
+
+
+def _limit_threads(spec: str, threads: int) -> str:
+    name, options = split_options(spec)
     if name.lower() != "embedded" or "threads" in options:
-        return experts
-    return f"{experts}{',' if options else ':'}threads={threads}"
+        return spec
+    return f"{spec}{',' if options else ':'}threads={threads}"

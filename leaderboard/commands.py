@@ -50,7 +50,9 @@ def bench(
     level: Annotated[int | None, typer.Option(min=1, max=3, help="Difficulty; each task's first by default.")] = None,
     toolset: Annotated[str, typer.Option(help="The tools to play with.")] = "full",
     memory: Annotated[str, typer.Option(help="Which images stay visible, such as archive or window:k=2.")] = "archive",
-    experts: Annotated[str, typer.Option(help="Who stands behind the tools, NAME or ROLE=NAME,…")] = "embedded",
+    experts: Annotated[
+        str, typer.Option(help="Who stands behind the tools: NAME, ROLE=NAME,…, cache=FOLDER or replay=FOLDER.")
+    ] = "embedded",
     limit: Annotated[int | None, typer.Option(min=1, help="Samples of each task; all by default.")] = None,
     sample: Annotated[str | None, typer.Option(help="These samples instead: ids or indices, comma-separated.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the agents' choices and of which samples --limit takes.")] = 0,
@@ -70,6 +72,7 @@ def bench(
       visenv bench --agent random,prior --task EmojiCount --toolset none --memory window:k=2 --out runs/c
       visenv bench --agent scripted --task EmojiRef --sample 3,EmojiRef/val/1/17 --out runs/d --dry-run
       visenv bench --agent scripted --task COCO:mode=count,COCO:mode=segment --limit 50 --out runs/e
+      visenv bench --agent scripted --task EmojiRef --limit 50 --experts segmenter=sam2,cache=runs/cache --out runs/f
     """
     settings = RunSettings(
         agents=split_specs(agent), tasks=split_specs(task), split=split, level=level, toolset=toolset, memory=memory,
@@ -133,6 +136,9 @@ def list_all(
 
 
 def doctor(
+    experts: Annotated[
+        str | None, typer.Option(help="Also make these experts and ask whether they can answer.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Print versions, extras, devices, data and broken plugins, for a bug report.
@@ -142,8 +148,9 @@ def doctor(
     Examples:
       visenv doctor
       visenv doctor --json
+      visenv doctor --experts http://127.0.0.1:8765
     """
-    found = examine()
+    found = examine(experts=experts)
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
@@ -158,6 +165,8 @@ def doctor(
     typer.echo("environment: " + (", ".join(found["environment"]) or "no VISENV_ variables"))
     for group, members in found["plugins"].items():
         typer.echo(f"{group}: {', '.join(members)}")
+    for capability, expert in found.get("expert_health", {}).items():
+        typer.echo(f"{capability}: {expert['identity']}: {expert['health']}")
     for problem in found["problems"]:
         typer.echo(f"problem: {problem}")
     typer.echo(f"{len(found['problems'])} problems." if found["problems"] else "No problems found.")

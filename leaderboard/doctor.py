@@ -15,6 +15,9 @@ from typing import Any
 import cv2
 
 import visenv
+from visenv.errors import ExpertError, VisenvError
+from visenv.experts import make_experts
+from visenv.redaction import redact
 
 from .listing import Catalogue, catalogue
 
@@ -25,15 +28,17 @@ OPENCVS = ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-head
 """Distributions that put another ``cv2`` in the place of ours."""
 
 
-def examine(environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+def examine(environment: Mapping[str, str] | None = None, *, experts: str | None = None) -> dict[str, Any]:
     """Look at the installation and return what is there, as plain data.
 
     Args:
         environment: Environment variables, of which only names are reported; those of the process by default.
+        experts: Experts to make and to ask whether they can answer; none by default.
 
     Returns:
         ``versions`` (by distribution), ``extras`` (packages by extra, ``None`` for one that is not installed),
-        ``machine``, ``data``, ``plugins`` (names by group), ``broken`` (group, name and reason) and ``problems``, in words.
+        ``machine``, ``data``, ``plugins`` (names by group), ``broken`` (group, name and reason) and ``problems``, in words; with
+        ``experts`` also ``expert_health``, by capability.
     """
     environment = os.environ if environment is None else environment
     found = catalogue()
@@ -42,6 +47,8 @@ def examine(environment: Mapping[str, str] | None = None) -> dict[str, Any]:
     problems = [f"Package {name} is missing. Reinstall visenv." for name, v in required.items() if v is None]
     problems += [f"Package {name} hides our cv2. Uninstall it." for name in OPENCVS if _version(name)]
     problems += [f"{b['group']} {b['name']} is broken: {b['reason']}" for b in found.broken]
+    health, unwell = ({}, []) if experts is None else _ask(experts)
+    problems += unwell
     return {
         "versions": versions,
         "extras": extras,
@@ -51,7 +58,27 @@ def examine(environment: Mapping[str, str] | None = None) -> dict[str, Any]:
         "plugins": _plugins(found),
         "broken": found.broken,
         "problems": problems,
-    }
+    } | ({} if experts is None else {"expert_health": health})
+
+
+def _ask(experts: str) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """Return who answers each capability of a spec and how it is, and what is wrong, in words."""
+    try:
+        made = make_experts(experts)
+    except VisenvError as error:
+        return {}, [f"The experts {redact(experts)!r} cannot be made: {redact(str(error))}"]
+    health: dict[str, dict[str, str]] = {}
+    problems: list[str] = []
+    identities = made.identities()
+    try:
+        for capability, said in made.health().items():
+            words = redact(str(said))
+            health[capability] = {"identity": identities[capability], "health": words}
+            if isinstance(said, ExpertError):
+                problems.append(f"The expert that can {capability} cannot answer: {words}")
+    finally:
+        made.close()
+    return health, problems
 
 
 def _requirements() -> tuple[dict[str, str | None], dict[str, dict[str, str | None]]]:

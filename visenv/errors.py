@@ -16,6 +16,7 @@ __all__ = [
     "MissingDataError",
     "MissingExtraError",
     "PluginError",
+    "TemporaryExpertError",
     "TokenLimitError",
     "UnknownNameError",
     "UnsuitedError",
@@ -51,6 +52,18 @@ class PluginError(VisenvError):
 
 class ExpertError(VisenvError):
     """An expert could not answer one request. Never a fault of the agent."""
+
+
+class TemporaryExpertError(ExpertError):
+    """An expert cannot answer anything just now: it is overloaded, restarting or out of reach. Asking later may help.
+
+    It is of no single request, so a batch that fails with it is neither split nor asked request by request.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        """When to ask again, if the expert said so."""
 
 
 class InfrastructureError(VisenvError):

@@ -6,8 +6,8 @@ import pytest
 
 from visenv import ExpertSet, Image, make_experts
 from visenv.errors import BadValueError, UnknownNameError
-from visenv.experts import _set
-from visenv.experts._protocol import DetectRequest, UpscaleRequest
+from visenv.experts import DetectRequest, UpscaleRequest
+from visenv.experts.cache import ResultCache
 
 
 def test_one_provider_fills_several_roles_with_options():
@@ -27,13 +27,14 @@ def test_bad_names_are_refused(spec, error):
 
 
 def test_remembered_answers_are_bounded_in_bytes(known, picture, monkeypatch):
-    monkeypatch.setattr(_set, "CACHE_BYTES", 3 * 4 * picture.pixels.nbytes)
+    limit_bytes = 3 * 4 * picture.pixels.nbytes
     experts = ExpertSet(dict.fromkeys(sorted(known.capabilities), known))
+    monkeypatch.setattr(experts, "_cache", ResultCache(limit_bytes=limit_bytes))
     pictures = [Image(picture.pixels[:, ::-1].copy() // (i + 1)) for i in range(6)]
     for one in pictures * 2:
         experts.execute([UpscaleRequest(image=one, scale=2)])
     assert len(known.batches) == 12, "three at a time fit, so a second round over six finds none"
-    assert experts._cached_bytes <= _set.CACHE_BYTES
+    assert experts._cache.num_bytes <= limit_bytes
     experts.execute([UpscaleRequest(image=pictures[-1], scale=2)])
     assert len(known.batches) == 12
 

@@ -26,6 +26,7 @@ VIEWS = {
         _view("img_0", (0, 0, 200, 100), 0),
         _view("left", (0, 0, 120, 100), 1),
         _view("right", (80, 0, 200, 100), 1),
+        _view("img_0_4x", (0, 0, 200, 100), 1),
     )
 }
 
@@ -43,6 +44,7 @@ def _find(box: tuple[int, int, int, int], score: float = 0.5) -> DetectedObject:
         ({"left": [(60, 10, 120, 30)], "right": [(80, 10, 140, 30)]}, [(60, 10, 140, 30)], "cut fragments are joined"),
         ({"left": [(90, 10, 108, 30)], "right": [(100, 10, 118, 30)]}, [(90, 10, 108, 30), (100, 10, 118, 30)], "no cut edge"),
         ({"img_0": [(60, 10, 120, 30)], "right": [(80, 10, 140, 30)]}, [(60, 10, 120, 30), (80, 10, 140, 30)], "a whole image has no cut edge"),
+        ({"img_0_4x": [(60, 10, 120, 30)], "right": [(80, 10, 140, 30)]}, [(60, 10, 120, 30), (80, 10, 140, 30)], "an enlarged whole has none either"),
         ({"left": []}, [], "nothing found"),
     ],
 )  # fmt: skip

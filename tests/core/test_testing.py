@@ -7,6 +7,7 @@ import random
 import re
 import sys
 import threading
+import time
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -30,6 +31,7 @@ from visenv.errors import (
 from visenv.experts import Detections, DetectRequest, SegmentRequest
 from visenv.masks import union_masks
 from visenv.objects import DetectedObject
+from visenv.specs import split_options
 from visenv.testing import ConformanceError, check_agent, check_expert, check_task, check_tool, check_toolset
 from visenv.tools import CallError, NewImage, ToolBody, ToolResult
 from visenv.toolsets import FULL, NONE
@@ -783,6 +785,15 @@ class Tiring(Corner):
         return [replace(r, scores=r.scores / self.asked) for r in super().run(requests)]
 
 
+class Sharing(Corner):
+    """Keeps what it works on in itself, where another thread finds it."""
+
+    def run(self, requests):
+        self.asked = requests
+        time.sleep(0.002)
+        return [replace(r, labels=(q.phrase,) * 2) for r, q in zip(super().run(requests), self.asked, strict=True)]
+
+
 class Painter(Corner):
     def one(self, request, place):
         request.image.pixels.flags.writeable = True
@@ -825,6 +836,8 @@ class Overstated(Corner):
 BAD_EXPERTS = [
     ("depends on the place in the batch", ByPlace(), "another one when asked"),
     ("depends on how often it was asked", Tiring(), "another one when asked"),
+    ("shares its state between threads", Sharing(), "another one when asked by 3 threads at once"),
+    ("has nothing to say", type("Mute", (Corner,), {"health": lambda self: None})(), "its `health` is None"),
     ("paints over the picture", Painter(), "it changes the picture"),
     ("no empty batch", Needy(), "`run` of an empty batch raised IndexError"),
     ("a result too few", Dropping(), "for 6 requests. Expected a list with one result each"),
@@ -851,6 +864,30 @@ def test_a_good_expert_passes():
 @pytest.mark.parametrize(("expert", "reason"), [c[1:] for c in BAD_EXPERTS], ids=[c[0] for c in BAD_EXPERTS])
 def test_a_broken_expert_is_named(expert, reason):
     refuses(lambda: check_expert(expert), "Expert ", reason)
+
+
+def test_options_that_change_results_change_the_identity(monkeypatch):
+    class Scaled(Corner):
+        def __init__(self, by="1"):
+            self.by = float(by)
+
+        def one(self, request, place):
+            found = super().one(request, place)
+            return replace(found, scores=found.scores * self.by)
+
+    class Named(Scaled):
+        @property
+        def identity(self):
+            return f"corner@1-{self.by:g}"
+
+    def build(kind):
+        return lambda group, spec: kind(**{k: v for k, v in split_options(spec)[1].items() if k == "by"})
+
+    monkeypatch.setattr("visenv.testing._expert.plugins.build", build(Scaled))
+    refuses(lambda: check_expert("corner:by=0.5"), "corner", "with the options 'corner:by=0.5' and without")
+    check_expert("corner:threads=4")
+    monkeypatch.setattr("visenv.testing._expert.plugins.build", build(Named))
+    check_expert("corner:by=0.5")
 
 
 def test_arithmetic_that_depends_on_the_batch_has_a_tolerance():

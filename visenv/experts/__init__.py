@@ -16,7 +16,9 @@ from ._protocol import (
     Upscaled,
     UpscaleRequest,
 )
-from ._set import ROLES, ExpertSet, make_experts
+from ._set import ExpertSet, make_experts
+from ._spec import ROLES, ExpertsSpec
+from .store import ResultStore
 
 __all__ = [
     "ROLES",
@@ -25,11 +27,13 @@ __all__ = [
     "Detections",
     "Expert",
     "ExpertSet",
+    "ExpertsSpec",
     "PointRequest",
     "Points",
     "ReadRequest",
     "Request",
     "Result",
+    "ResultStore",
     "SegmentRequest",
     "Segmentation",
     "TextLines",

@@ -164,32 +164,55 @@ Result = Detections | Segmentation | Points | Upscaled | TextLines
 
 
 class Expert(ABC):
-    """A visual model behind a tool. Deterministic: equal requests give equal results.
+    """A visual model behind a tool. Deterministic: equal requests give equal results, whatever else is in the batch.
 
-    Subclasses set the class attributes and write :meth:`run`; nothing else is asked of them.
+    Subclasses set the class attributes and write :meth:`run`; nothing else is asked of them. ``run`` may be called from several
+    threads at once; an expert that cannot bear it holds a lock.
     """
 
     name: str
     """Short name, as on the command line."""
     version: str
-    """Changes whenever results may change."""
+    """Changes whenever results may change; with options that change results it names them."""
     weights_hash: str = ""
-    """Hex hash of the weights or tables the results depend on."""
+    """Hex hash of the weights, tables and options the results depend on."""
     capabilities: frozenset[Capability]
     """What it answers."""
+    batch_pixels: int = 2**25
+    """Most pixels that one batch holds, a picture counted for each request about it; a larger one comes alone. Lowered when memory
+    runs out."""
+    mixed_sizes: bool = False
+    """Whether a batch may hold pictures of several sizes."""
 
     @abstractmethod
     def run(self, requests: Sequence[Request]) -> list[Result]:
         """Answer a batch, all of one capability, in order.
 
         Raises:
-            ExpertError: The batch cannot be answered; the caller then tries each request alone.
+            TemporaryExpertError: Nothing can be answered now; whoever asks may ask later.
+            ExpertError: The batch cannot be answered; the caller then asks for parts of it, down to each request alone.
         """
 
     @property
     def identity(self) -> str:
         """Name, version and weights, as recorded with every result."""
         return f"{self.name}@{self.version}" + (f"+{self.weights_hash[:12]}" if self.weights_hash else "")
+
+    def health(self) -> str:
+        """Say in a few words that it can answer, after looking at what it needs and without answering anything.
+
+        Raises:
+            ExpertError: It cannot, and why.
+        """
+        return "ready"
+
+    def trim(self) -> bool:
+        """Give back memory that holds what can be made again, such as embeddings; called when memory ran out.
+
+        Returns:
+            Whether there was any.
+        """
+        return False
 
     def close(self) -> None:  # noqa: B027 - most experts hold nothing
         """Give back what the expert holds."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, get_args
 
 import numpy as np
@@ -26,8 +27,10 @@ from ..experts import (
     UpscaleRequest,
 )
 from ..experts._check import find_problem
+from ..experts.running import run_isolated
 from ..images import Image
 from ..masks import Mask, mask_iou_matrix
+from ..specs import split_options
 from ._stand_ins import draw_scene
 from ._subject import Subject, check_given
 
@@ -38,8 +41,9 @@ EXTREME_WH = ((1, 1), (1, 64), (64, 1), (2, 3), (640, 8))
 """Sizes at which models break: patches and crops of an episode may have them."""
 SLACK_PX = 1.0
 """How far a box or point may lie outside its picture."""
+THREADS = 3
 FORM = "Turn what the model gives into the documented form: pixels of the request's image, best first."
-BATCH = "Answer each request from itself alone: no state between calls, no padding that shows, no sampling."
+BATCH = "Answer each request from itself alone: no state between calls, no padding that shows, no sampling; hold a lock where threads cannot share."
 
 
 def check_expert(
@@ -76,8 +80,15 @@ def check_expert(
             where = subject.at(f"capability {capability!r}")
             _check_answers(where, one, other, _requests(capability, pictures, phrases), tolerance)
             _check_extremes(where, one, capability, phrases)
+    if isinstance(expert, str):
+        _check_options(expert, experts, pictures, phrases, tolerance)
     for one in {id(e): e for e in [*experts, *again]}.values():
         subject = Subject(f"Expert {one.name!r}")
+        with subject.running("`health`", remedy="Say in a few words that the expert is ready."):
+            said = one.health()
+        subject.need(isinstance(said, str) and said.strip(), f"its `health` is {short(said)}", expected="a few words", remedy="Return a text, or raise ExpertError.")  # fmt: skip
+        with subject.running("`trim`", remedy="Return whether memory was given back."):
+            one.trim()
         with subject.running("`close`, called twice", remedy="Closing what is closed does nothing."):
             one.close()
             one.close()
@@ -155,8 +166,11 @@ def _check_answers(
         "asked again": _run(subject, expert, requests),
         "asked alone": [_run(subject, expert, [r])[0] for r in requests],
         "asked in another order": backwards,
+        "asked by an expert set": _run_in_set(subject, expert, requests),
         "asked of an expert made anew": results if other is expert else _run(subject, other, requests),
     }
+    for thread, found in enumerate(_run_together(subject, expert, requests), 1):
+        rounds[f"asked by {THREADS} threads at once (the {thread}. of them)"] = found
     for how, found in rounds.items():
         for request, first, second in zip(requests, results, found, strict=True):
             subject.at(_words(request)).need(
@@ -172,6 +186,57 @@ def _run(subject: Subject, expert: Expert, requests: Sequence[Request]) -> list[
         isinstance(results, list) and len(results) == len(requests), f"`run` gives {short(results)} for {len(requests)} requests",
         expected="a list with one result each", remedy="Keep the order of the requests.",
     )  # fmt: skip
+    return results
+
+
+def _check_options(
+    spec: str, experts: Sequence[Expert], pictures: Sequence[Image], phrases: Sequence[str], tolerance: float
+) -> None:
+    """Check that an expert whose options change what it answers does not call itself as without them."""
+    name, options = split_options(spec)
+    if not options:
+        return
+    try:
+        plain = _resolve(name)
+    except Exception:  # it needs an option: there is none of this name without
+        return
+    for one in experts:
+        other = next((e for e in plain if e.identity == one.identity and e.capabilities == one.capabilities), None)
+        if other is None:
+            continue
+        subject = Subject(f"Expert {one.name!r}")
+        for capability in sorted(one.capabilities):
+            requests = _requests(capability, pictures, phrases)
+            both = zip(requests, _run(subject, one, requests), _run(subject, other, requests), strict=True)
+            for request, first, second in both:
+                subject.at(_words(request)).need(
+                    _same(first, second, tolerance), f"its `identity` is {one.identity} with the options {spec!r} and without, and its results differ",
+                    expected="another identity for other results", remedy="Put the options that change results into `version` or `weights_hash`: kept results are found by them.",
+                )  # fmt: skip
+    for other in plain:
+        other.close()
+
+
+def _run_together(subject: Subject, expert: Expert, requests: Sequence[Request]) -> list[list[Any]]:
+    """Ask all requests in each of several threads, each beginning elsewhere; return what each was given, in the requests' order."""
+    starts = [k * len(requests) // THREADS for k in range(THREADS)]
+    turned = [[*requests[start:], *requests[:start]] for start in starts]
+    with ThreadPoolExecutor(THREADS) as pool:
+        given = list(pool.map(lambda mine: _run(subject, expert, mine), turned))
+    ends = [len(requests) - start for start in starts]
+    return [found[end:] + found[:end] for end, found in zip(ends, given, strict=True)]
+
+
+def _run_in_set(subject: Subject, expert: Expert, requests: Sequence[Request]) -> list[Any]:
+    """Ask as episodes do, in batches of one picture size and of no more pixels than the expert takes."""
+    results = run_isolated(expert, requests)
+    for request, result in zip(requests, results, strict=True):
+        subject.at(_words(request)).need(
+            not isinstance(result, ExpertError),
+            f"an expert set gets {short(result)}",
+            expected="a result",
+            remedy=BATCH,
+        )
     return results
 
 

@@ -17,12 +17,12 @@ class AppleExpert(Expert):
     """Detects round things that are redder or brighter than a lawn, whatever the phrase."""
 
     name = "orchard"
-    version = "1"
     capabilities = frozenset({"detect"})
 
     def __init__(self, least_px: int = LEAST_PX) -> None:
         """Leave out what is smaller than ``least_px``; on the command line ``orchard:least_px=100``."""
         self.least_px = least_px
+        self.version = f"1-least{least_px}"  # results are kept by version: options that change them belong to it
 
     def run(self, requests: Sequence[DetectRequest]) -> list[Result]:
         """Answer each request by itself."""
