@@ -1,0 +1,249 @@
+"""The expert ``vlm``: requests become questions to an endpoint, its replies become boxes, points and lines."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from ...errors import ExpertError, bad_value, unknown_name
+from ...images import Image
+from .._protocol import (
+    Detections,
+    DetectRequest,
+    Expert,
+    PointRequest,
+    Points,
+    Request,
+    Result,
+    TextLines,
+)
+from ..embeddings import EmbeddingCache
+from ..retrying import ask_patiently
+from ._dialects import DIALECTS
+from ._endpoint import Endpoint, Reply
+from ._replies import (
+    ReplyError,
+    read_items,
+    read_lines,
+    read_numbers,
+    read_point_tags,
+    read_point_triples,
+    thought_through,
+)
+
+__all__ = ["VLM"]
+
+KEPT_REPLIES = 1024
+KEPT_URL_BYTES = 2**27
+LONGEST_LABEL = 80
+
+
+class VLM(Expert):
+    """Finds, points and reads by asking a vision-language model in words.
+
+    A model gives no confidence: every score is 1. A reply that is not of the model's form is this expert's failure, never a finding.
+    """
+
+    name = "vlm"
+    mixed_sizes = True
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        url: str = "",
+        key_env: str = "",
+        style: str = "qwen3",
+        timeout_s: float = 60.0,
+        patience_s: float = 120.0,
+        max_tokens: int = 4096,
+        threads: int = 8,
+        view_pixels: int = 12_845_056,
+    ) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            model: Its name at the endpoint.
+            url: Address that ends where ``/chat/completions`` begins, such as ``http://localhost:8000/v1``. By default what the
+                variable ``OPENAI_BASE_URL`` holds; then the key is in ``OPENAI_API_KEY``, unless ``key_env`` says otherwise.
+            key_env: Name of the environment variable that holds the key. With a ``url`` and no name none is sent.
+            style: How the model writes coordinates: ``molmo`` (percent), ``molmo2`` (triples of 0 to 1000), ``qwen2.5`` (JSON, pixels
+                of the resized picture) or ``qwen3`` (JSON, 0 to 1000).
+            timeout_s: Longest silence of the endpoint, and longest time that one answer's body takes.
+            patience_s: How long an endpoint that is busy or out of reach is asked again.
+            max_tokens: Longest reply.
+            threads: Most questions at a time.
+            view_pixels: For ``qwen2.5``: ``max_pixels`` of the server's image processor.
+
+        Raises:
+            MissingExtraError: The package ``openai`` is not installed.
+            BadValueError: An option out of range, or no address.
+            UnknownNameError: No such style.
+        """
+        if style not in DIALECTS:
+            raise unknown_name("style", style, DIALECTS, remedy=f"Use one of {', '.join(DIALECTS)}.")
+        for option, value, least, most in (
+            ("timeout_s", timeout_s, 0.01, 3600), ("patience_s", patience_s, 0, 86400), ("max_tokens", max_tokens, 1, 2**20),
+            ("threads", threads, 1, 256), ("view_pixels", view_pixels, 56 * 56, 2**27),
+        ):  # fmt: skip
+            if isinstance(value, bool) or not (math.isfinite(value) and least <= value <= most):
+                raise bad_value(option, value, expected=f"a number from {least} to {most}")
+        address = url or os.environ.get("OPENAI_BASE_URL", "")
+        if not address.startswith(("http://", "https://")):
+            raise bad_value(
+                "url", address, expected="an address such as http://localhost:8000/v1",
+                remedy="Pass url=… or set OPENAI_BASE_URL.",
+            )  # fmt: skip
+        key_env = key_env or ("" if url else "OPENAI_API_KEY")
+        self.dialect = DIALECTS[style]
+        self.capabilities = frozenset(self.dialect.prompts)
+        self.version = f"1-{style}-{'-'.join(model.split())}"
+        settings: dict[str, Any] = {"prompts": dict(self.dialect.prompts), "max_tokens": max_tokens}
+        if self.dialect.extent is None:
+            settings["view_pixels"] = view_pixels
+        self.weights_hash = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        self.endpoint = Endpoint(
+            model, address, os.environ.get(key_env, "") if key_env else "", timeout_s=timeout_s, max_tokens=max_tokens
+        )
+        self._patience_s, self._threads, self._view_pixels = patience_s, threads, view_pixels
+        self._urls: EmbeddingCache[str] = EmbeddingCache(limit_bytes=KEPT_URL_BYTES, size_of=len)
+        self._replies: OrderedDict[tuple[str, str], Reply] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def run(self, requests: Sequence[Request]) -> list[Result]:
+        """Answer a batch, several questions at a time, in order.
+
+        One that fails fails the batch; what the others got is remembered, so asking again for parts of the batch costs nothing.
+        """
+        stop = threading.Event()
+        with ThreadPoolExecutor(min(self._threads, len(requests)) or 1, thread_name_prefix=self.name) as pool:
+            futures = [pool.submit(self._answer, request, stop) for request in requests]
+            try:
+                return [future.result() for future in futures]
+            except ExpertError:
+                raise
+            except BaseException:
+                stop.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def health(self) -> str:
+        """Say whether the endpoint answers and lists the model."""
+        models = self.endpoint.find_models()
+        if self.endpoint.model not in models:
+            raise ExpertError(
+                f"{self.endpoint.where} lists no model {self.endpoint.model!r}, only {', '.join(models[:10]) or 'none'}."
+            )
+        return f"{self.endpoint.model} at {self.endpoint.where}"
+
+    def trim(self) -> bool:
+        """Forget the encoded pictures."""
+        return self._urls.clear()
+
+    def close(self) -> None:
+        """Close the connections and forget pictures and replies."""
+        self.endpoint.close()
+        self._urls.clear()
+        with self._lock:
+            self._replies.clear()
+
+    def _answer(self, request: Request, stop: threading.Event) -> Result:
+        prompt = self.dialect.prompts[request.capability]
+        if isinstance(request, DetectRequest | PointRequest):
+            prompt = prompt.replace("{phrase}", request.phrase)
+        reply = self._ask(request.image, prompt, stop)
+        try:
+            text = thought_through(reply.text)
+            if isinstance(request, DetectRequest):
+                return self._detections(request, read_items(text, cut=reply.cut))
+            if isinstance(request, PointRequest):
+                return self._points(request.image, self._read_points(text, reply.cut))
+            return self._lines(request.image, text, reply.cut)
+        except ReplyError as error:
+            raise ExpertError(f"{self.name} got a reply that is {error}.") from error
+
+    def _ask(self, image: Image, prompt: str, stop: threading.Event) -> Reply:
+        key = (image.hash, prompt)
+        with self._lock:
+            if key in self._replies:
+                self._replies.move_to_end(key)
+                return self._replies[key]
+        (url,) = self._urls.get([image], lambda images: [_to_url(one) for one in images])
+
+        def sleep(seconds: float) -> None:
+            if stop.wait(seconds):
+                raise ExpertError("The question was given up.")
+
+        reply = ask_patiently(lambda: self.endpoint.ask(prompt, url), patience_s=self._patience_s, sleep=sleep)
+        with self._lock:
+            self._replies[key] = reply
+            while len(self._replies) > KEPT_REPLIES:
+                self._replies.popitem(last=False)
+        return reply
+
+    def _read_points(self, text: str, cut: bool) -> list[tuple[float, float]]:
+        match self.dialect.form:
+            case "tags":
+                return read_point_tags(text, cut=cut)
+            case "triples":
+                return read_point_triples(text, cut=cut)
+            case "json":
+                numbers = [read_numbers(item, "point_2d", 2) for item in read_items(text, cut=cut)]
+                return [(x, y) for x, y in numbers]
+
+    def _points(self, image: Image, pairs: list[tuple[float, float]]) -> Points:
+        """Return points in pixels; those outside the picture are left out."""
+        extent = np.array(self.dialect.extent_wh(image.size_wh, self._view_pixels))
+        found = np.array(pairs, np.float64).reshape(-1, 2)
+        inside = ((found >= 0) & (found <= extent)).all(1)
+        points = found[inside] / extent * np.array(image.size_wh)
+        return Points(points_xy=points, scores=np.ones(len(points)))
+
+    def _boxes(self, image: Image, items: list[dict[str, Any]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Return boxes in pixels, cut off at the edges of the picture."""
+        extent = np.array(self.dialect.extent_wh(image.size_wh, self._view_pixels) * 2)
+        found = np.array([read_numbers(item, "bbox_2d", 4) for item in items], np.float64).reshape(-1, 4)
+        return np.asarray(found.clip(0, extent) / extent * np.array(image.size_wh * 2))
+
+    def _detections(self, request: DetectRequest, items: list[dict[str, Any]]) -> Detections:
+        boxes = self._boxes(request.image, items)
+        keep = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(1))
+        labels = tuple(_label(items[k].get("label"), request.phrase) for k in keep)
+        return Detections(boxes_xyxy=boxes[keep], scores=np.ones(len(keep)), labels=labels)
+
+    def _lines(self, image: Image, text: str, cut: bool) -> TextLines:
+        """Return the lines; of a model that makes no boxes, each with the box of the whole picture."""
+        if self.dialect.form != "json":
+            lines = read_lines(text)
+            boxes = np.tile(np.array([0.0, 0.0, *image.size_wh]), (len(lines), 1))
+            return TextLines(lines=tuple(lines), boxes_xyxy=boxes)
+        items = read_items(text, cut=cut)
+        boxes = self._boxes(image, items)
+        texts = [item.get("text_content") for item in items]
+        if not all(isinstance(one, str) for one in texts):
+            raise ReplyError("an object without its text_content")
+        whole = [" ".join(str(one).split()) for one in texts]
+        keep = [k for k, line in enumerate(whole) if line and (boxes[k, 2:] > boxes[k, :2]).all()]
+        return TextLines(lines=tuple(whole[k] for k in keep), boxes_xyxy=boxes[keep])
+
+
+def _to_url(image: Image) -> str:
+    return f"data:image/png;base64,{base64.b64encode(image.to_png()).decode('ascii')}"
+
+
+def _label(given: Any, phrase: str) -> str:
+    for text in (given, phrase):
+        words = " ".join(text.split())[:LONGEST_LABEL] if isinstance(text, str) else ""
+        if words:
+            return words
+    return "object"
