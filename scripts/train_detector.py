@@ -1,7 +1,9 @@
 """Train the embedded detector: one small network that finds every category of EmojiWorld, then write it as ONNX.
 
-    python scripts/train_detector.py --out runs/detector             # about 3 hours on two cores; call again to resume
-    python scripts/train_detector.py --out runs/detector --evaluate 50  # measure the file on the split val
+    python scripts/train_detector.py --out runs/detector     # about 3 hours on two cores; call again to resume
+    visenv experts eval --experts embedded:weights=runs/detector/detector.onnx
+
+The file is shipped as visenv/experts/embedded/data/detector.onnx.
 
 Needs ``torch``, ``onnx``, ``onnxscript`` and ``onnxruntime``. It learns from scenes of the split ``experts`` only, drawn on the fly: picture k is a
 pure function of k. A feature pyramid says at stride 4 where objects have their centres and how far their sides are; a
@@ -25,24 +27,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 import torch
 from torch import Tensor, distributed, multiprocessing, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
-from visenv.tasks.emojiworld import EmojiCount, EmojiDense, EmojiReason, EmojiRef
 from visenv.tasks.emojiworld.render import WORDS, sprites
 from visenv.tasks.emojiworld.rng import Rng
-from visenv.tasks.emojiworld.scene import LEVELS, Scene, SceneObject, Thing, lay_out, make_thing
-from visenv.tasks.emojiworld.world import EmojiTask
+from visenv.tasks.emojiworld.scene import LEVELS, Scene, Thing, lay_out, make_thing
 
+from visenv.experts.embedded import DetectorNetwork
 from visenv.experts.embedded.names import categories
-from visenv.images import Pixels
-from visenv.masks import box_iou_matrix
 
-Floats = npt.NDArray[np.float32]
-Found = tuple[Floats, Floats]
-"""Boxes ``(N, 4)`` in pixels and probabilities ``(N, categories)``."""
 NAMES = tuple(c.name for c in categories())
 NUMBERS = {name: k for k, name in enumerate(NAMES)}
 SIGN, NOTHING = len(NAMES), len(NAMES) + 1
@@ -380,7 +375,7 @@ def train(rank: int, arguments: argparse.Namespace) -> None:
         sums.zero_()
 
 
-# --------------------------------------------------------------------------------------------- the file, and its worth
+# ------------------------------------------------------------------------------------------------------------ the file
 
 
 def folded(model: Detector) -> Detector:
@@ -418,7 +413,7 @@ def export(model: Detector, path: Path) -> None:
         node.doc_string = ""
     onnx.checker.check_model(graph)
     path.write_bytes(graph.SerializeToString(deterministic=True))
-    session = open_session(path)
+    session = DetectorNetwork(path).session()
     for index, side in ((-1, 512), (-2, 352)):
         pixels = training_picture(index, side)[0][None]
         pairs = zip(model(torch.from_numpy(pixels)), session.run(None, {"pixels": pixels}), strict=True)
@@ -427,141 +422,8 @@ def export(model: Detector, path: Path) -> None:
     print(f"{path}: {path.stat().st_size} bytes, the same as torch")
 
 
-def open_session(path: Path) -> onnxruntime.InferenceSession:
-    """Return the file ready to run on one core."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-
-def detect(session: onnxruntime.InferenceSession, pixels: Pixels) -> Found:
-    """Return the boxes and probabilities of a whole picture at its own size, one box for each object."""
-    height, width = pixels.shape[:2]
-    padded = np.pad(pixels, ((0, -height % 32), (0, -width % 32), (0, 0)), mode="edge")
-    boxes, probabilities = session.run(None, {"pixels": padded[None]})
-    return distinct(boxes.clip(0, (width, height, width, height)), probabilities)
-
-
-def distinct(boxes: Floats, probabilities: Floats) -> Found:
-    """Keep the best of boxes that overlap: over half of the same name, over 0.7 of any."""
-    order = np.argsort(-probabilities.max(1), kind="stable")
-    boxes, probabilities = boxes[order], probabilities[order]
-    names, iou = probabilities.argmax(1), box_iou_matrix(boxes, boxes)
-    clash = (iou > 0.7) | ((iou > 0.5) & (names[:, None] == names[None]))
-    kept = np.zeros(len(boxes), bool)
-    for k in range(len(boxes)):
-        kept[k] = not (clash[k, :k] & kept[:k]).any()
-    return boxes[kept], probabilities[kept]
-
-
-def detect_sliced(session: onnxruntime.InferenceSession, pixels: Pixels, tile: int = 512, overlap: int = 128) -> Found:
-    """Look at tiles one by one; what a tile's inner border cuts is whole in the next one."""
-    height, width = pixels.shape[:2]
-    found = []
-    for top in range(0, max(1, height - overlap), tile - overlap):
-        for left in range(0, max(1, width - overlap), tile - overlap):
-            y, x = max(0, min(top, height - tile)), max(0, min(left, width - tile))
-            boxes, probabilities = detect(session, pixels[y : y + tile, x : x + tile])
-            low, high = (
-                boxes[:, :2] > (x > 0, y > 0),
-                boxes[:, 2:] < (tile - (x + tile < width), tile - (y + tile < height)),
-            )
-            whole = (low | (np.array([x, y]) == 0)).all(1) & (high | (np.array([x, y]) + tile >= (width, height))).all(
-                1
-            )
-            found.append((boxes[whole] + np.array([x, y, x, y], np.float32), probabilities[whole]))
-    return distinct(*(np.concatenate(part) for part in zip(*found, strict=True)))
-
-
-def detect_resized(session: onnxruntime.InferenceSession, pixels: Pixels, side: int = 512) -> Found:
-    """Look at the whole picture, shrunk to ``side``."""
-    boxes, probabilities = detect(
-        session, np.asarray(cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
-    )
-    height, width = pixels.shape[:2]
-    return boxes * (np.array([width, height, width, height], np.float32) / side), probabilities
-
-
-def measure(found: list[Found], truth: list[tuple[SceneObject, ...]]) -> dict[str, float]:
-    """Compare with every object of every picture, at IoU 0.5: mean average precision, recall by any box, F1 at 0.3."""
-    hits: dict[int, list[tuple[float, bool]]] = {}
-    totals = np.zeros(len(NAMES), int)
-    covered = 0
-    for (boxes, probabilities), objects in zip(found, truth, strict=True):
-        real = [o for o in objects if o.category != "sign"]
-        numbers = np.array([NUMBERS[o.category] for o in real], int)
-        np.add.at(totals, numbers, 1)
-        iou = box_iou_matrix(boxes, [o.box_xyxy for o in real])
-        covered += int((iou.max(0, initial=0) >= 0.5).sum())
-        left = iou >= 0.5
-        rows, columns = np.nonzero(probabilities >= 0.02)
-        for k in np.argsort(-probabilities[rows, columns], kind="stable"):
-            row, number = rows[k], columns[k]
-            fits = np.flatnonzero(left[row] & (numbers == number))
-            if len(fits):
-                left[:, fits[iou[row, fits].argmax()]] = False
-            hits.setdefault(int(number), []).append((float(probabilities[row, number]), len(fits) > 0))
-    precisions = []
-    for number in np.flatnonzero(totals):
-        own = np.array([hit for _, hit in sorted(hits.get(int(number), []), key=lambda h: -h[0])], float)
-        precision = own.cumsum() / np.arange(1, len(own) + 1)
-        precision = np.maximum.accumulate(precision[::-1])[::-1]
-        precisions.append(float((precision * own).sum() / totals[number]))
-    sure = [hit for rows in hits.values() for score, hit in rows if score >= 0.3]
-    f1 = 2 * sum(sure) / max(1, len(sure) + totals.sum())
-    return {
-        "mAP50": float(np.mean(precisions)),
-        "any": covered / totals.sum(),
-        "F1": float(f1),
-        "objects": int(totals.sum()),
-    }
-
-
-def val_scenes(task: EmojiTask, level: int, count: int) -> tuple[list[Pixels], list[tuple[SceneObject, ...]]]:
-    """Return pictures of the split ``val`` and all that is in them."""
-    drafts = [(index, task._drafted("val", level, index)) for index in range(count)]
-    pictures = [task._images(draft, "val", level, index)[0].pixels for index, draft in drafts]
-    return pictures, [draft.layouts[0].objects for _, draft in drafts]
-
-
-def evaluate(path: Path, count: int) -> None:
-    """Print the quality on the frozen world's split ``val``, by level and family, and the time."""
-    session = open_session(path)
-    for level in (1, 2, 3):
-        every: tuple[list[Found], list[tuple[SceneObject, ...]]] = ([], [])
-        for task in (EmojiRef(), EmojiReason(), EmojiCount(), EmojiDense()):
-            pictures, truth = val_scenes(task, level, count if task.name != "EmojiDense" else math.ceil(count / 8))
-            ways = {"native": detect}
-            if task.name == "EmojiDense":
-                ways |= {"resized": detect_resized, "sliced": detect_sliced}
-            for name, way in ways.items():
-                started = time.process_time()
-                found = [way(session, np.asarray(pixels)) for pixels in pictures]
-                ms = 1000 * (time.process_time() - started) / len(pictures)
-                show(f"level {level} {task.name} {name}", measure(found, truth), ms)
-                if name == "native":
-                    every[0].extend(found)
-                    every[1].extend(truth)
-        show(f"level {level}", measure(*every))
-    times = []
-    pixels = np.asarray(val_scenes(EmojiRef(), 2, 1)[0][0])
-    for _ in range(50):
-        started = time.perf_counter()
-        detect(session, pixels)
-        times.append(1000 * (time.perf_counter() - started))
-    print(f"a picture of 512 x 512 on one core: median {np.median(times):.1f} ms, best {min(times):.1f} ms")
-
-
-def show(title: str, figures: dict[str, float], ms: float | None = None) -> None:
-    """Print one line."""
-    print(
-        f"{title}: " + ", ".join(f"{k} {round(v, 3)}" for k, v in figures.items()) + (f", {ms:.0f} ms" if ms else ""),
-        flush=True,
-    )
-
-
 def main() -> None:
-    """Train, write, measure."""
+    """Train and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint and of detector.onnx")
     parser.add_argument("--images", type=int, default=56000, help="length of the whole training")
@@ -571,13 +433,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=512, help="of the pictures, in pixels")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--every", type=int, default=100, help="steps from one checkpoint to the next")
-    parser.add_argument(
-        "--evaluate", type=int, metavar="SCENES", help="no training: measure with so many scenes a family"
-    )
     arguments = parser.parse_args()
-    if arguments.evaluate:
-        evaluate(arguments.out / "detector.onnx", arguments.evaluate)
-        return
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "meeting").unlink(missing_ok=True)
     if arguments.processes > 1:

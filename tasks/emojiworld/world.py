@@ -19,7 +19,7 @@ from .check import AmbiguousError, Query
 from .queries import Wording
 from .render import WORDS, sprites
 from .rng import Rng
-from .scene import Layout, Thing, make_thing
+from .scene import Layout, Scene, Thing, make_thing
 
 __all__ = [
     "SPLITS",
@@ -204,11 +204,15 @@ class EmojiTask(ABC):
                 return draft
         raise RuntimeError(f"no unambiguous scene for {self._id(split, level, index)}")  # a bug: tests cover thousands
 
+    def scenes(self, split: str, level: int, index: int) -> tuple[Scene, ...]:
+        """Return the pictures of a sample with everything that is in them, asked for or not: the truth for measuring experts."""
+        return self._scenes(self._drafted(split, level, index), split, level, index)
+
+    def _scenes(self, draft: Draft, split: str, level: int, index: int) -> tuple[Scene, ...]:
+        return tuple(layout.render(self._rng(split, level, index, "look", i)) for i, layout in enumerate(draft.layouts))
+
     def _images(self, draft: Draft, split: str, level: int, index: int) -> tuple[Image, ...]:
-        return tuple(
-            Image(layout.render(self._rng(split, level, index, "look", i)).pixels)
-            for i, layout in enumerate(draft.layouts)
-        )
+        return tuple(Image(scene.pixels) for scene in self._scenes(draft, split, level, index))
 
     def _finished(
         self, draft: Draft, split: str, level: int, index: int, *, cluster: str, images: tuple[Image, ...]

@@ -28,7 +28,10 @@ OPTIONS = {
     "data sample": "--out --root --split --level --limit --seed",
     "data status": "--root --json",
     "demo": "--out",
-    "doctor": "--json",
+    "doctor": "--experts --json",
+    "experts": "",
+    "experts eval": "--experts --level --scenes --absent --json",
+    "experts serve": "--host --port --token-env --max-body-mib --pictures-mib --concurrency --ray --replicas --gpus",
     "list": "--json",
     "parity": "--json",
     "play": "--split --level --index --toolset --experts --out",
@@ -202,6 +205,24 @@ def test_doctor_says_what_a_report_needs(visenv, monkeypatch, tmp_path):
     assert [b["name"] for b in found["broken"]] == ["broken-agent"]
     code, out, _ = visenv("doctor")
     assert code == 0 and "problem: agents broken-agent is broken" in out and "visenv 0" in out
+
+
+def test_doctor_asks_experts_whether_they_can_answer(visenv, fakes, monkeypatch):
+    code, out, _ = visenv("doctor", "--experts", "blobs")
+    assert code == 0 and "detect: blobs@1: ready" in out and "segment: blobs@1: ready" in out
+    found = json.loads(visenv("doctor", "--experts", "blobz", "--json")[1])
+    assert found["expert_health"] == {} and any("Did you mean 'blobs'" in p for p in found["problems"])
+
+    def fail(self):
+        raise ConnectionError("refused api_key=sk-12345678")
+
+    monkeypatch.setattr(fakes.BlobExpert, "health", fail, raising=False)
+    found = json.loads(visenv("doctor", "--experts", "blobs", "--json")[1])
+    assert found["expert_health"]["detect"] == {
+        "identity": "blobs@1",
+        "health": "blobs@1 failed: ConnectionError: refused api_key=***",
+    }
+    assert sum("cannot answer" in p for p in found["problems"]) == 2
 
 
 def test_other_settings_are_refused(visenv):

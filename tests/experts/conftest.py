@@ -1,19 +1,14 @@
-"""Drawn scenes for the tests of the embedded experts."""
+"""Drawn scenes for the tests of the experts."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from quality import scenes
-from visenv.tasks.emojiworld.scene import Scene
+from visenv.leaderboard.expert_quality import View
+from visenv.leaderboard.experts_eval import val_views
+from visenv.tasks.emojiworld import EmojiRef
 
 
 @pytest.fixture(scope="session")
-def drawn() -> dict[int, list[Scene]]:
+def drawn() -> dict[int, list[View]]:
     """Six 512-px scenes of each level."""
-    return {level: scenes(level, 6) for level in (1, 2, 3)}
+    return {level: val_views(EmojiRef(), level, 6) for level in (1, 2, 3)}

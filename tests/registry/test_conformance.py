@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from visenv.leaderboard.cast import PRIVILEGED, Grant
 
@@ -15,7 +17,12 @@ TOOLSETS = {name: plugins.load("toolsets", name) for name in plugins.names("tool
 TOOLS = [
     (f"{name}/{one.name}", kind) for name, tools in TOOLSETS.items() for kind in AnswerKind for one in tools.for_answers(kind).tools
 ]  # fmt: skip
-EXPERTS = plugins.names("experts")
+OWN_TESTS = {
+    "hf": "test_hf.py", "ocr": "test_ocr.py", "remote": "test_remote.py", "sam2": "test_sam2.py", "ultralytics": "test_ultralytics.py",
+    "vlm": "test_vlm.py",
+}  # fmt: skip
+"""Experts that need weights, packages or a server, and who checks them with small ones."""
+EXPERTS = [name for name in plugins.names("experts") if name not in OWN_TESTS]
 AGENTS = plugins.names("agents")
 
 
@@ -56,6 +63,13 @@ def test_toolsets_with_embedded_experts(name, embedded):
 @pytest.mark.parametrize("name", EXPERTS)
 def test_experts(name):
     check_expert(name)
+
+
+@pytest.mark.parametrize("name", OWN_TESTS)
+def test_experts_with_needs_are_checked_in_their_own_tests(name):
+    assert name in plugins.names("experts")
+    text = (Path(__file__).parents[1] / "experts" / OWN_TESTS[name]).read_text(encoding="utf-8")
+    assert "check_expert(" in text, "an expert is shipped only if it passes"
 
 
 @pytest.mark.parametrize("name", AGENTS)

@@ -36,6 +36,8 @@ class _Find:
     depth: int
     footprint: Box
     """The image's rectangle in its source."""
+    is_cut: bool
+    """Whether that is less than the whole source: the image is a patch, or was made of one."""
 
 
 def merge_found(
@@ -44,8 +46,8 @@ def merge_found(
     """Merge finds of one source image made in different views of it.
 
     Deeper views win: of two finds of different images with mask IoU above ``same_iou`` the one from the deeper (then the
-    larger) stays. Fragments that a patch border cut are joined when their overlap lies at that border. Finds of the same
-    image are never merged with each other, as in VisHarness.
+    larger) stays. Fragments that a patch border cut are joined when both views are parts of the source and their overlap lies at that
+    border. Finds of the same image are never merged with each other, as in VisHarness.
 
     Args:
         found: Objects with masks, in pixels of the source, by the image they were found in.
@@ -57,11 +59,12 @@ def merge_found(
     """
     rules = rules or MergeRules()
     finds = [
-        _Find(object=o, mask=o.mask, image=name, depth=images[name].depth, footprint=_footprint(images[name]))
+        _Find(object=o, mask=o.mask, image=name, depth=images[name].depth, footprint=_footprint(images[name]),
+              is_cut=_is_cut(images[name], o.mask.size_hw))
         for name, objects in found.items()
         for o in objects
         if o.mask is not None and o.mask.area_px
-    ]
+    ]  # fmt: skip
     finds.sort(key=lambda f: (-f.depth, -f.mask.area_px))
     if not finds:
         return []
@@ -81,6 +84,13 @@ def _footprint(image: NamedImage) -> Box:
     return float(x1), float(y1), float(x2), float(y2)
 
 
+def _is_cut(image: NamedImage, source_hw: tuple[int, int]) -> bool:
+    left, top, right, bottom = _footprint(image)
+    return (
+        max(left, top, source_hw[1] - right, source_hw[0] - bottom) > 0.5
+    )  # pixels; enlarged views are off by rounding
+
+
 def _groups(finds: Sequence[_Find], rules: MergeRules) -> list[list[int]]:
     """Join fragments by descending overlap, never two finds of one image into one group."""
     boxes = [f.mask.box_xyxy for f in finds]
@@ -88,7 +98,7 @@ def _groups(finds: Sequence[_Find], rules: MergeRules) -> list[list[int]]:
     edges = []
     for i, j in touching:
         a, b = finds[i], finds[j]
-        if a.image == b.image or not (a.depth and b.depth) or a.footprint == b.footprint:
+        if a.image == b.image or not (a.is_cut and b.is_cut) or a.footprint == b.footprint:
             continue
         overlap = a.mask.intersection_px(b.mask) / min(a.mask.area_px, b.mask.area_px)
         if overlap > rules.fragment_overlap and (_cut_by_border(a, b, rules) or _cut_by_border(b, a, rules)):

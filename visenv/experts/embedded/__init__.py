@@ -1,23 +1,34 @@
-"""Experts that need no download and no torch: a small learned detector, GrabCut segmentation, Lanczos upscaling."""
+"""Experts that need no download and no torch: a small trained detector, foreground segmentation, Lanczos upscaling."""
 
-from ._analysis import Analyser
+from ...errors import bad_value
+from ._analysis import INPUT_PX, Analyser
 from ._batch import BatchExpert
-from .detector import EmbeddedDetector
+from .detector import THRESHOLD, EmbeddedDetector
+from .network import DetectorNetwork
 from .segmenter import EmbeddedSegmenter
 from .upscaler import LanczosUpscaler
 
-__all__ = ["EmbeddedDetector", "EmbeddedExperts", "EmbeddedSegmenter", "LanczosUpscaler"]
+__all__ = ["DetectorNetwork", "EmbeddedDetector", "EmbeddedExperts", "EmbeddedSegmenter", "LanczosUpscaler"]
 
 
-def EmbeddedExperts(threads: int | None = None) -> list[BatchExpert]:  # noqa: N802 - the entry point ``embedded``
+def EmbeddedExperts(  # noqa: N802 - the entry point ``embedded``
+    threads: int | None = None, threshold: float = THRESHOLD, input_px: int = INPUT_PX, weights: str | None = None
+) -> list[BatchExpert]:
     """Make the detector, the segmenter and the upscaler.
 
     Args:
         threads: Most threads that one batch uses; one per core by default. Results do not depend on it.
+        threshold: Least probability of what the detector returns.
+        input_px: Longest side that the detector looks at; larger pictures are shrunk to it first.
+        weights: A file that ``scripts/train_detector.py`` wrote; the shipped one by default.
     """
-    analyser = Analyser()
+    if not 0 < threshold < 1:
+        raise bad_value("threshold", threshold, expected="a number between 0 and 1")
+    if not 64 <= input_px <= 8192:
+        raise bad_value("input_px", input_px, expected="64 to 8192 px")
+    analyser = Analyser(network=DetectorNetwork(weights), input_px=input_px)
     return [
-        EmbeddedDetector(threads=threads, analyser=analyser),
+        EmbeddedDetector(threads=threads, threshold=threshold, analyser=analyser),
         EmbeddedSegmenter(threads=threads, analyser=analyser),
         LanczosUpscaler(threads=threads),
     ]

@@ -16,6 +16,8 @@ __all__ = ["BatchExpert"]
 class BatchExpert(Expert):
     """An expert whose answers depend on one request each, never on the rest of the batch."""
 
+    mixed_sizes = True
+
     def __init__(self, *, threads: int | None = None) -> None:
         """Use up to ``threads`` threads for a batch, by default one per core. OpenCV and numpy free them to run."""
         self.threads = max(1, threads or os.cpu_count() or 1)

@@ -1,4 +1,4 @@
-"""The learned numbers behind the detector: one small file, made by ``scripts/make_descriptors.py``."""
+"""The learned numbers behind the foreground: one small file, made by ``scripts/train_foreground.py``."""
 
 from __future__ import annotations
 
@@ -42,34 +42,27 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """Both networks of the detector, input scaling folded into their first layers."""
+    """The pixel network, input scaling folded into its first layer."""
 
     pixel: Network
     """Pixel features to the log-odds of being on an object."""
-    region: Network
-    """Box descriptor to class scores, background last, then log-odds of a good box, then box shifts."""
     sha256: str
 
 
 def tables_from_bytes(data: bytes) -> Tables:
     """Read the file's content."""
     with np.load(io.BytesIO(data)) as file:
-        networks = {}
-        for name in ("pixel", "region"):
-            count = sum(key.startswith(f"{name}_weights") for key in file.files)
-            networks[name] = Network(
-                tuple(
-                    Layer(
-                        np.ascontiguousarray(file[f"{name}_weights{k}"], np.float32),
-                        np.ascontiguousarray(file[f"{name}_bias{k}"], np.float32),
-                    )
-                    for k in range(count)
-                )
+        layers = [
+            Layer(
+                np.ascontiguousarray(file[f"pixel_weights{k}"], np.float32),
+                np.ascontiguousarray(file[f"pixel_bias{k}"], np.float32),
             )
-    return Tables(networks["pixel"], networks["region"], hashlib.sha256(data).hexdigest())
+            for k in range(sum(key.startswith("pixel_weights") for key in file.files))
+        ]
+    return Tables(Network(tuple(layers)), hashlib.sha256(data).hexdigest())
 
 
 @cache
 def load_tables() -> Tables:
     """Return the shipped tables."""
-    return tables_from_bytes((files(__package__) / "data" / "descriptors.npz").read_bytes())
+    return tables_from_bytes((files(__package__) / "data" / "foreground.npz").read_bytes())

@@ -1,4 +1,4 @@
-"""A small learned detector: foreground regions, a descriptor of each, and a network that names them."""
+"""The trained detector as an expert: what the network finds, asked for by phrase."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ import numpy as np
 
 from ...images import Image
 from .._protocol import Capability, Detections, DetectRequest, PointRequest, Points, Request, Result
-from ._analysis import Analyser
+from ._analysis import INPUT_PX, Analyser
 from ._batch import BatchExpert
 from .matcher import match_phrase
 from .names import categories
 
-__all__ = ["EmbeddedDetector"]
+__all__ = ["THRESHOLD", "EmbeddedDetector"]
 
 THRESHOLD = 0.3
+"""Least probability of what is returned."""
 
 
 class EmbeddedDetector(BatchExpert):
     """Finds the objects of EmojiWorld by name and points at their centres; an honest small network, not a lookup.
 
-    It sees pixels, a phrase and ``data/descriptors.npz``. The latest pictures stay analysed, so several phrases on
-    one picture cost one analysis.
+    It sees pixels, a phrase and ``data/detector.onnx``; phrases are matched through the name table. Pictures larger than
+    the analyser's input are shrunk first. The latest pictures stay analysed, so several phrases on one picture cost one analysis.
     """
 
     name = "embedded-detector"
-    version = "1"
+    version = "2"
     capabilities: frozenset[Capability] = frozenset({"detect", "point"})
 
     def __init__(
@@ -34,7 +35,14 @@ class EmbeddedDetector(BatchExpert):
         super().__init__(threads=threads)
         self.threshold = threshold
         self.analyser = analyser or Analyser()
-        self.weights_hash = self.analyser.tables.sha256
+        self.weights_hash = self.analyser.network.sha256
+        if (threshold, self.analyser.input_px) != (THRESHOLD, INPUT_PX):  # other options, other results
+            self.version += f"-threshold{threshold:g}-input{self.analyser.input_px}"
+
+    def changed(self, *, threshold: float, input_px: int) -> EmbeddedDetector:
+        """Return a detector with the same network, on one thread, that keeps or sees more."""
+        analyser = Analyser(network=self.analyser.network, input_px=input_px)
+        return EmbeddedDetector(threads=1, threshold=threshold, analyser=analyser)
 
     def detect(self, image: Image, phrase: str) -> Detections:
         """Find what a phrase names."""

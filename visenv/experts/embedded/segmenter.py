@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import replace
 from typing import Any
@@ -38,20 +39,23 @@ TOLERANCE = 10
 class EmbeddedSegmenter(BatchExpert):
     """Segments one object from a box, clicks, a previous mask, or any mix of them.
 
-    The start is the foreground that the detector uses, inside the box and less what has the colours of neighbours that
+    The start is a learned foreground, inside the box and less what has the colours of neighbours that
     reach out of it; GrabCut where that foreground says nothing. Each click that the mask contradicts turns the wrong
     region around it over: as far as the nearest edge of the mask, and on to connected pixels of the same colour.
     """
 
     name = "embedded-segmenter"
-    version = "1"
+    version = "2"
     capabilities: frozenset[Capability] = frozenset({"segment"})
 
     def __init__(self, *, threads: int | None = None, analyser: Analyser | None = None) -> None:
-        """An analyser may be shared with a detector."""
+        """Segment with an analyser of its own, or with one shared with a detector."""
         super().__init__(threads=threads)
         self.analyser = analyser or Analyser()
-        self.weights_hash = self.analyser.tables.sha256
+        learned = self.analyser.tables.sha256 + self.analyser.network.sha256  # the network says what is under a click
+        self.weights_hash = hashlib.sha256(learned.encode()).hexdigest()
+        if self.analyser.input_px != INPUT_PX:
+            self.version += f"-input{self.analyser.input_px}"
 
     def answer(self, request: Request) -> Result:
         """Segment one object."""
