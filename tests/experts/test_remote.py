@@ -814,9 +814,17 @@ def test_secrets_of_the_server_stay_there(monkeypatch):
         assert isinstance(there.health()["detect"], TemporaryExpertError)
 
 
-def test_an_interrupt_does_not_wait_for_a_server_that_is_away(known):
+@pytest.fixture
+def ctrl_c():
+    """Let this process hear Ctrl-C, which a shell's background jobs ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_does_not_wait_for_a_server_that_is_away(known, ctrl_c):
     with serving(known) as server:
-        (expert,) = [e for e in RemoteExperts(server.url, batch=1, patience_s=600) if "detect" in e.capabilities]
+        (expert,) = [e for e in RemoteExperts(server.url, batch=1, patience_s=60) if "detect" in e.capabilities]
     requests = [DetectRequest(image=pictures(1)[0], phrase=p) for p in "abc"]
     threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT]).start()
     start = time.monotonic()
