@@ -148,7 +148,7 @@ def doctor(
     Examples:
       visenv doctor
       visenv doctor --json
-      visenv doctor --experts http://127.0.0.1:8765
+      visenv doctor --experts http://127.0.0.1:8750
     """
     found = examine(experts=experts)
     if as_json:

@@ -189,6 +189,13 @@ def test_an_expert_that_breaks_its_thread_breaks_its_batch_only():
         assert said(batcher.submit([ask("a")], 10)) == ["a"] and batcher.submit([]) == []
 
 
+def test_a_wrong_number_of_answers_breaks_its_batch_only():
+    numbers = iter([0, 2, 1])
+    with MicroBatcher(Slow(), answer=lambda requests: [ExpertError("said")] * next(numbers)) as batcher:
+        told = [str(batcher.submit([ask(phrase)], 10)[0]) for phrase in "abc"]
+    assert "0 answers for 1" in told[0] and "2 answers for 1" in told[1] and told[2] == "said"
+
+
 def test_a_set_may_answer_and_remember():
     expert = Slow()
     with MicroBatcher(expert, answer=ExpertSet({"detect": expert}).execute) as batcher:
@@ -231,5 +238,14 @@ def test_patience_ends_with_the_last_error():
     with pytest.raises(TemporaryExpertError):
         ask_patiently(once, patience_s=0.05, first_wait_s=0.01)
     assert 0.05 <= time.monotonic() - began < 5 and len(asked) > 2
+    asked.clear()
+
+    def late():
+        time.sleep(0.1 * (not asked))  # longer than the patience, which counts from the failure
+        once()
+
+    with pytest.raises(TemporaryExpertError):
+        ask_patiently(late, patience_s=0.05, first_wait_s=0.01)
+    assert len(asked) > 2
     with pytest.raises(ZeroDivisionError):
         ask_patiently(lambda: 1 / 0, patience_s=60)

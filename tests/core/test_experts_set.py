@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from visenv import ExpertSet, Image, make_experts
+from visenv import Expert, ExpertSet, Image, make_experts
 from visenv.errors import BadValueError, UnknownNameError
-from visenv.experts import DetectRequest, UpscaleRequest
+from visenv.experts import Detections, DetectRequest, UpscaleRequest
 from visenv.experts.cache import ResultCache
 
 
@@ -37,6 +38,22 @@ def test_remembered_answers_are_bounded_in_bytes(known, picture, monkeypatch):
     assert experts._cache.num_bytes <= limit_bytes
     experts.execute([UpscaleRequest(image=pictures[-1], scale=2)])
     assert len(known.batches) == 12
+
+
+def test_lists_in_place_of_arrays_fail_alone(picture):
+    class Lists(Expert):
+        name, version, capabilities = "lists", "1", frozenset({"detect"})
+
+        def run(self, requests):
+            boxes, scores = [[0, 0, 1, 1]], [0.5]
+            return [
+                Detections(boxes_xyxy=boxes if r.phrase == "b" else np.array(boxes), scores=np.array(scores), labels=("x",))
+                for r in requests
+            ]  # fmt: skip
+
+    requests = [DetectRequest(image=picture, phrase=phrase) for phrase in "ab"]
+    good, bad = ExpertSet({"detect": Lists()}).execute(requests)
+    assert len(good.labels) == 1 and "boxes_xyxy that are no array" in str(bad)
 
 
 def test_a_capability_nobody_has_is_an_error_of_that_request_alone(known, picture):

@@ -186,7 +186,7 @@ def test_a_batch_gives_what_each_picture_alone_gives(package: Any, folder: Path)
         assert one.boxes_xyxy == pytest.approx(other.boxes_xyxy, abs=0.01)
 
 
-@pytest.mark.parametrize("name", ["yolov8s-world", "yoloe-11s"])
+@pytest.mark.parametrize("name", ["yolov8s-world", "yoloe-11s", "yoloe-11s-seg"])
 def test_open_vocabularies_take_any_phrase(
     package: Any, folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +212,7 @@ def test_open_vocabularies_take_any_phrase(
     requests = [DetectRequest(image=image, phrase=phrase) for phrase in ("a purple unicorn", "cat")]
     unicorn, cat = expert.run(requests)
     assert isinstance(unicorn, Detections) and set(unicorn.labels) == {"a purple unicorn"}
+    assert (unicorn.masks is not None) == name.endswith("-seg")
     assert isinstance(cat, Detections) and not np.array_equal(unicorn.scores, cat.scores)
     again = expert.run(requests[::-1])[::-1]
     assert all(np.array_equal(a.scores, b.scores) for a, b in zip((unicorn, cat), again, strict=True))  # type: ignore[union-attr]

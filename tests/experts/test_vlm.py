@@ -21,7 +21,7 @@ from PIL import Image as PilImage
 pytest.importorskip("openai", reason='needs `pip install "visenv[openai]"`')
 
 from visenv.errors import BadValueError, ExpertError, TemporaryExpertError, UnknownNameError
-from visenv.experts import DetectRequest, Expert, ExpertSet, PointRequest, ReadRequest, make_experts
+from visenv.experts import Detections, DetectRequest, Expert, ExpertSet, PointRequest, ReadRequest, make_experts
 from visenv.experts.vlm import VLM, _replies
 from visenv.experts.vlm._dialects import resized_wh
 from visenv.experts.vlm._replies import (
@@ -211,6 +211,16 @@ def test_equal_questions_are_asked_once(server: Server, make: Callable[..., VLM]
     requests = [DetectRequest(image=scene(), phrase="cat")]
     assert expert.run(requests)[0].boxes_xyxy.tolist() == expert.run(requests)[0].boxes_xyxy.tolist()  # type: ignore[union-attr]
     assert len(server.asked) == 1
+
+
+def test_a_reply_that_could_not_be_read_is_not_kept(server: Server, make: Callable[..., VLM]) -> None:
+    expert, requests = make(), [DetectRequest(image=scene(), phrase="cat")]
+    server.reactions = [says("[[1]]")]
+    with pytest.raises(ExpertError):
+        expert.run(requests)
+    server.reactions = [says(BOXES)]
+    (found,) = expert.run(requests)
+    assert isinstance(found, Detections) and len(found.labels) and len(server.asked) == 2
 
 
 def test_check_expert(server: Server) -> None:
@@ -406,6 +416,8 @@ def test_forms_that_are_read(read: Callable[[str], Any], text: str, expected: An
         (read_point_triples, '<points coords="1 1 534 262 2">b</points>'),
         (read_point_triples, '<point x="1" y="2">b</point>'),
         (read_point_triples, '<points coords="1 1 53444 262">b</points>'),
+        (thought_through, "<think>Is it [1, 2]? Let me see"),
+        (thought_through, "Well. <think>Is it"),
         (read_items, "[1, 2, 3, 4]"),
         (read_items, '[{"bbox_2d": [1, 2, 3, NaN]}]'),
         (read_items, "[{'bbox_2d': [1, 2, 3, 4]}]"),

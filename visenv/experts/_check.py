@@ -25,6 +25,7 @@ from ._protocol import (
 
 __all__ = ["find_problem", "num_bytes"]
 
+NO_NUMBERS = np.zeros(0)
 EXPECTED: dict[type, type] = {
     DetectRequest: Detections,
     PointRequest: Points,
@@ -40,6 +41,9 @@ def find_problem(request: Request, result: object) -> str | None:
     if not isinstance(result, wanted):
         return f"a {type(result).__name__} where {wanted.__name__} was expected"
     width, height = request.image.size_wh
+    for name in ("boxes_xyxy", "points_xy", "scores"):
+        if not isinstance(getattr(result, name, NO_NUMBERS), np.ndarray):
+            return f"{name} that are no array"
     match result:
         case Detections(boxes_xyxy=boxes, scores=scores, labels=labels):
             n = len(labels)

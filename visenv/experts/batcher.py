@@ -170,6 +170,8 @@ class MicroBatcher:
             answers: Sequence[Result | ExpertError]
             try:
                 answers = self._answer([ticket.request for ticket in batch])
+                if len(answers) != len(batch):
+                    raise ExpertError(f"{len(answers)} answers for {len(batch)} requests")
             except BaseException as error:  # whatever it is, this thread must go on and its callers must hear of it
                 answers = [ExpertError(f"{self.expert.identity} failed: {say(error)}")] * len(batch)
             with self._lock:

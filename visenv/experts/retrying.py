@@ -29,19 +29,21 @@ def ask_patiently(
 
     Args:
         ask: Asks once, with a time limit of its own.
-        patience_s: Once so many seconds have passed the last error is raised; 0 asks once.
+        patience_s: Once so many seconds have passed since the first error the last one is raised; 0 asks once.
         first_wait_s: Wait before the second time; each further one is twice as long, shortened by up to half at random so that
             those who failed together do not come back together. What the expert asks for (``retry_after_s``) is the least.
         longest_wait_s: Of those waits, unless the expert asks for more.
         sleep: Waits so many seconds; an event's ``wait`` can be ended early.
     """
-    until = time.monotonic() + patience_s
+    until: float | None = None
     wait_s = first_wait_s
     while True:
         try:
             return ask()
         except TemporaryExpertError as error:
-            left_s = until - time.monotonic()
+            now = time.monotonic()
+            until = now + patience_s if until is None else until
+            left_s = until - now
             if left_s <= 0:
                 raise
             wanted_s = max(wait_s * random.uniform(0.5, 1.0), error.retry_after_s or 0.0)

@@ -90,7 +90,7 @@ class Network:
         while isinstance(outputs, (tuple, list)):
             outputs = outputs[0]
         kept = nms.non_max_suppression(
-            outputs, self.threshold, self.overlap, max_det=self.most, nc=len(self.names) if self.makes_masks else 0,
+            outputs, self.threshold, self.overlap, max_det=self.most, nc=self.model.model[-1].nc if self.makes_masks else 0,
             end2end=getattr(self.model, "end2end", False), max_time_img=LONGEST_NMS_S,
         )  # fmt: skip
         found = []

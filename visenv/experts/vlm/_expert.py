@@ -162,6 +162,14 @@ class VLM(Expert):
         if isinstance(request, DetectRequest | PointRequest):
             prompt = prompt.replace("{phrase}", request.phrase)
         reply = self._ask(request.image, prompt, stop)
+        result = self._read(request, reply)
+        with self._lock:  # only what could be read: who asks again must not get the same bad reply
+            self._replies[request.image.hash, prompt] = reply
+            while len(self._replies) > KEPT_REPLIES:
+                self._replies.popitem(last=False)
+        return result
+
+    def _read(self, request: Request, reply: Reply) -> Result:
         try:
             text = thought_through(reply.text)
             if isinstance(request, DetectRequest):
@@ -184,12 +192,7 @@ class VLM(Expert):
             if stop.wait(seconds):
                 raise ExpertError("The question was given up.")
 
-        reply = ask_patiently(lambda: self.endpoint.ask(prompt, url), patience_s=self._patience_s, sleep=sleep)
-        with self._lock:
-            self._replies[key] = reply
-            while len(self._replies) > KEPT_REPLIES:
-                self._replies.popitem(last=False)
-        return reply
+        return ask_patiently(lambda: self.endpoint.ask(prompt, url), patience_s=self._patience_s, sleep=sleep)
 
     def _read_points(self, text: str, cut: bool) -> list[tuple[float, float]]:
         match self.dialect.form:

@@ -51,13 +51,19 @@ class _Tag:
 def thought_through(text: str) -> str:
     r"""Return a reply without the thoughts that some models put in front of it.
 
+    Raises:
+        ReplyError: It is too long, or nothing but thoughts without an end.
+
     Example:
         >>> thought_through("<think>Is it [1, 2]?</think>\n[]")
         '[]'
     """
     if len(text) > MAX_CHARS:
         raise ReplyError(f"longer than {MAX_CHARS} characters")
-    return text.rpartition("</think>")[2].strip()
+    thoughts, _, answer = text.rpartition("</think>")
+    if "<think>" in answer and "<think>" not in thoughts:
+        raise ReplyError("cut off in the middle of its thoughts; allow more with max_tokens=…")
+    return answer.strip()
 
 
 def read_point_tags(text: str, *, cut: bool = False) -> list[Pair]:
