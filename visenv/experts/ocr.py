@@ -82,7 +82,7 @@ class OCR(BatchExpert):
         """Read one picture."""
         assert isinstance(request, ReadRequest)
         with self._engine() as engine:
-            found = engine(_extended(request.image)[:, :, ::-1].copy(), use_cls=self.turned)
+            found: Any = engine(_extended(request.image)[:, :, ::-1].copy(), use_cls=self.turned)
         if not len(found):
             return TextLines(lines=(), boxes_xyxy=np.zeros((0, 4)))
         lines = [" ".join(str(text).split()) for text in found.txts]
