@@ -52,7 +52,7 @@ def segmenter(analyser: Analyser) -> EmbeddedSegmenter:
     return EmbeddedSegmenter(threads=1, analyser=analyser)
 
 
-DETECTOR_FLOORS = {1: (0.95, 0.97), 2: (0.85, 0.84), 3: (0.85, 0.7)}
+DETECTOR_FLOORS = {1: (0.97, 0.98), 2: (0.9, 0.86), 3: (0.88, 0.78)}
 
 
 @pytest.mark.parametrize("level", DETECTOR_FLOORS)
