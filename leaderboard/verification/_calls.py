@@ -191,7 +191,9 @@ class _Replay:
         long = len(turn.feedback) > MAX_TEXT and result.text == turn.feedback  # read as it was cut
         if said and not long and cut(result.text + suffix) != turn.feedback:
             raise ReplayError("state", f"the agent was told {short(turn.feedback)}; the call says {short(result.text)}")
-        changed = tuple(turn.objects) != self._places  # also in what no record holds: the box that a mask was asked with
+        changed = (
+            tuple(turn.objects) != self._places
+        )  # also in what no record holds: the box that a mask was asked with
         self._places = tuple(turn.objects)
         shown = self._apply(result, number, drawn=drawn, changed=changed)
         if shown != turn.shown:
