@@ -12,6 +12,7 @@ import pytest
 from visenv import Image, Mask, plugins
 from visenv.errors import BadValueError, ExpertError, MissingExtraError, UnknownNameError
 from visenv.experts import ExpertSet, SegmentRequest
+from visenv.experts.embeddings import ENTRY_BYTES
 from visenv.testing import check_expert
 from visenv.testing._stand_ins import draw_scene
 
@@ -164,7 +165,7 @@ def test_one_picture_is_embedded_once_whoever_asks(expert):
         thread.join()
     fresh.run([SegmentRequest(image=Image(PICTURES[0].pixels.copy()), box_xyxy=(1, 2, 30, 40))])
     assert len(calls) == 1
-    assert fresh.embeddings.num_bytes == 4 * (32 * 32**2 + 64 * 16**2 + 256 * 8**2)
+    assert fresh.embeddings.num_bytes == 4 * (32 * 32**2 + 64 * 16**2 + 256 * 8**2) + ENTRY_BYTES
     assert fresh.trim() and not fresh.trim()
     fresh.run([request])
     assert len(calls) == 2
