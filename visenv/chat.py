@@ -50,8 +50,12 @@ def render_messages(episode: Episode, *, turn: int | None = None) -> list[Messag
             images = _parts(episode.memory, shown, visible, place)
         else:
             images = []
-        reply = one.reply if one.reply is not None else grammar.render(one.call or {"name": "", "arguments": {}})
-        messages.append(grammar.assistant_message(reply, one.number))
+        reply = (
+            one.reply
+            if one.reply is not None
+            else grammar.render(one.call or {"name": "", "arguments": {}}, episode.toolset)
+        )
+        messages.append(grammar.assistant_message(reply, one.number, episode.toolset))
         messages += grammar.feedback_messages(
             one.feedback, images, one.number, answered_call=bool(messages[-1].get("tool_calls"))
         )

@@ -274,7 +274,7 @@ class Episode:
 
     def _read(self, action: object) -> ToolCall:
         if isinstance(action, str) or (isinstance(action, Mapping) and "tool_calls" in action):
-            action = self.rules.grammar.parse(action).call
+            action = self.rules.grammar.parse(action, self.toolset).call
         return check_call(self.toolset, action)
 
     def _context(self) -> ToolContext:

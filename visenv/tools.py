@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -132,6 +133,10 @@ class Tool:
             "type": "function",
             "function": {"name": self.name, "description": self.summary, "parameters": self.schema},
         }
+
+    def to_json(self) -> str:
+        """Return the same as one line of JSON, for prompts."""
+        return json.dumps(self.to_openai(), ensure_ascii=False)
 
     def check(self, arguments: object) -> dict[str, Any]:
         """Return the arguments in canonical form; what is not given stays out.

@@ -3,11 +3,28 @@
 from ..errors import unknown_name
 from ._base import Grammar, Parsed, ParseError
 from ._hermes import HermesGrammar
+from ._json import JSONGrammar
 from ._openai import OpenAIGrammar
+from ._qwen_xml import QwenXMLGrammar
+from ._tagged import RSAgentGrammar, SAM3AgentGrammar
 
-__all__ = ["GRAMMARS", "Grammar", "HermesGrammar", "OpenAIGrammar", "ParseError", "Parsed", "make_grammar"]
+__all__ = [
+    "GRAMMARS",
+    "Grammar",
+    "HermesGrammar",
+    "JSONGrammar",
+    "OpenAIGrammar",
+    "ParseError",
+    "Parsed",
+    "QwenXMLGrammar",
+    "RSAgentGrammar",
+    "SAM3AgentGrammar",
+    "make_grammar",
+]
 
-GRAMMARS: dict[str, type[Grammar]] = {g.name: g for g in (HermesGrammar, OpenAIGrammar)}
+GRAMMARS: dict[str, type[Grammar]] = {
+    g.name: g for g in (HermesGrammar, QwenXMLGrammar, OpenAIGrammar, JSONGrammar, RSAgentGrammar, SAM3AgentGrammar)
+}
 """The grammars by name."""
 
 
