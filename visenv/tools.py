@@ -193,6 +193,8 @@ class Toolset:
     tools: tuple[Tool, ...]
     guidance: str = ""
     """What the prompt says about how to work with the tools."""
+    max_turns: int | None = None
+    """Most turns of an episode with these tools, where a task allows more."""
     at_turn_limit: Callable[[ToolContext], Answer | None] | None = None
     """What counts as submitted when the turns run out; ``None`` means nothing does."""
 

@@ -28,7 +28,6 @@ from ..experts import (
     Upscaled,
     UpscaleRequest,
 )
-from ..images import Image
 from ..memory import NamedImage
 from ..objects import DetectedObject, add_objects
 from ..tools import CallError, NewImage, ToolBody, ToolResult, Toolset, tool
@@ -37,7 +36,9 @@ from ._shared import (
     check_enlarged,
     check_patches,
     cut_patches,
+    cut_region,
     found_object,
+    pixel_in,
     submit,
     submit_choice,
     submit_count,
@@ -162,7 +163,7 @@ def segment_point(
         label: What the object is, in a few words.
     """
     place = context.image(image)
-    click = _pixel(place, x, y)
+    click = pixel_in(place, x, y)
     (result,) = yield [SegmentRequest(image=place.image, points_xy=(click,), points_positive=(True,))]
     assert isinstance(result, Segmentation)
     found = found_object(context, place, label=label, score=result.score, mask=result.mask, points=[(*click, True)])
@@ -196,7 +197,7 @@ def refine(
             "wrong_image",
             f"Object #{object} is in {known.image!r}, not in {image!r}. Click in an image of {known.image!r}.",
         )
-    ((cx, cy),) = map_points([_pixel(place, x, y)], place.to_source)
+    ((cx, cy),) = map_points([pixel_in(place, x, y)], place.to_source)
     points = (*known.points_xy, (float(cx), float(cy)))
     positive = (*known.points_positive, sign == "positive")
     (result,) = yield [
@@ -260,16 +261,9 @@ def crop(
     yield from ()
     place = context.image(image)
     box = context.box_in(place, x1, y1, x2, y2)
-    width, height = place.size_wh
-    left, top = min(int(box[0]), width - 1), min(int(box[1]), height - 1)
-    right, bottom = min(width, max(left + 1, round(box[2]))), min(height, max(top + 1, round(box[3])))
-    name = context.free_name(f"crop_{context.turn}")
-    made = NewImage(
-        name=name, image=Image(place.image.pixels[top:bottom, left:right].copy()), parent=image,
-        to_parent=np.array([[1.0, 0, left], [0, 1.0, top]]), origin=f"crop of {image}",
-    )  # fmt: skip
-    text = f"{name}: {right - left} x {bottom - top} px of {image}."
-    return ToolResult(text=text, new_images=(made,), show=(name,))
+    made = cut_region(context, place, box, name=f"crop_{context.turn}")
+    width, height = made.image.size_wh
+    return ToolResult(text=f"{made.name}: {width} x {height} px of {image}.", new_images=(made,), show=(made.name,))
 
 
 @tool()
@@ -393,11 +387,6 @@ FULL = Toolset(
     ),
 )  # fmt: skip
 """Everything, with object ids."""
-
-
-def _pixel(place: NamedImage, x: int, y: int) -> tuple[float, float]:
-    width, height = place.size_wh
-    return min(x * width / 1000, width - 0.5), min(y * height / 1000, height - 0.5)
 
 
 def _with_new(
