@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any, ClassVar
 
+from ..coordinates import THOUSANDTHS, Coordinates, make_coordinates
 from ..errors import short
 from ..strict_json import MAX_CHARS
 from ..tools import ToolCall, Toolset
@@ -45,17 +47,26 @@ class Grammar(ABC):
     error_codes: ClassVar[tuple[str, ...]]
     """The classes of malformed replies, mutually exclusive."""
 
+    def __init__(self, *, coordinates: str | Coordinates = THOUSANDTHS) -> None:
+        """Read and write places in this way: ``thousandths``, ``pixels`` or ``fractions``."""
+        self.coordinates = make_coordinates(coordinates)
+
     def system_prompt(self, toolset: Toolset) -> str:
         """Return the prompt that explains the tools and how to call them."""
         text = (files(__package__) / "prompts" / f"{self.name}.md").read_text(encoding="utf-8")
         filled = Template(text).substitute(
-            tools=self.describe_tools(toolset), example=self.example(toolset), guidance=toolset.guidance
+            tools=self.describe_tools(toolset), example=self.example(toolset), guidance=self.guide(toolset)
         )
         return filled.strip()
 
     def describe_tools(self, toolset: Toolset) -> str:
         """Return the tools as the prompt lists them; empty where they are sent beside the messages."""
-        return "\n".join(tool.to_json() for tool in toolset.tools)
+        return "\n".join(json.dumps(t.to_openai(self.coordinates), ensure_ascii=False) for t in toolset.tools)
+
+    def guide(self, toolset: Toolset) -> str:
+        """Return how to work with the tools, and how to write places where a tool takes any."""
+        places = [self.coordinates.sentence] if any(tool.takes_places for tool in toolset.tools) else []
+        return " ".join(filter(None, [*places, toolset.guidance]))
 
     @abstractmethod
     def example(self, toolset: Toolset) -> str:

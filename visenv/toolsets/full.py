@@ -13,7 +13,7 @@ from typing import Annotated
 import numpy as np
 
 from ..answers import Box
-from ..arguments import ChoiceKind, Coordinate, ImageName, ImageNames, IntegerKind, ObjectIds, Phrase, TextKind
+from ..arguments import ChoiceKind, ImageName, ImageNames, IntegerKind, ObjectIds, Phrase, TextKind, X, Y
 from ..context import ToolContext, invert_matrix, map_points
 from ..drawing import draw_patch_grid, draw_points
 from ..experts import (
@@ -89,8 +89,7 @@ def point(context: ToolContext, image: ImageName, phrase: Phrase) -> ToolBody:
     assert isinstance(result, Points)
     if not len(result.points_xy):
         return ToolResult(text=f"Nothing to point at for {phrase!r} in {image}.")
-    width, height = place.size_wh
-    listed = ", ".join(f"({round(x * 1000 / width)}, {round(y * 1000 / height)})" for x, y in result.points_xy[:60])
+    listed = ", ".join(context.write(place, x, y) for x, y in result.points_xy[:60])
     more = len(result.points_xy) - 60
     drawn = NewImage(
         name="view", image=draw_points(place.image, result.points_xy), parent=image, origin=f"points for {phrase!r}"
@@ -122,20 +121,20 @@ def segment(context: ToolContext, objects: ObjectIds) -> ToolBody:
 def segment_box(
     context: ToolContext,
     image: ImageName,
-    x1: Coordinate,
-    y1: Coordinate,
-    x2: Coordinate,
-    y2: Coordinate,
+    x1: X,
+    y1: Y,
+    x2: X,
+    y2: Y,
     label: Label = "target",
 ) -> ToolBody:
     """Segment the object inside a box and keep it as a new object with a mask.
 
     Args:
         image: Name of the image, such as "img_0".
-        x1: Left edge, 0-1000 of the image's width.
-        y1: Top edge, 0-1000 of the image's height.
-        x2: Right edge, 0-1000 of the image's width.
-        y2: Bottom edge, 0-1000 of the image's height.
+        x1: Left edge.
+        y1: Top edge.
+        x2: Right edge.
+        y2: Bottom edge.
         label: What the object is, in a few words.
     """
     place = context.image(image)
@@ -151,15 +150,13 @@ def segment_box(
 
 
 @tool(requires=["segment"])
-def segment_point(
-    context: ToolContext, image: ImageName, x: Coordinate, y: Coordinate, label: Label = "target"
-) -> ToolBody:
+def segment_point(context: ToolContext, image: ImageName, x: X, y: Y, label: Label = "target") -> ToolBody:
     """Segment the object under a point and keep it as a new object with a mask.
 
     Args:
         image: Name of the image, such as "img_0".
-        x: Position, 0-1000 of the image's width.
-        y: Position, 0-1000 of the image's height.
+        x: Position.
+        y: Position.
         label: What the object is, in a few words.
     """
     place = context.image(image)
@@ -168,7 +165,7 @@ def segment_point(
     assert isinstance(result, Segmentation)
     found = found_object(context, place, label=label, score=result.score, mask=result.mask, points=[(*click, True)])
     if not found.area_px:
-        return ToolResult(text=f"Nothing could be segmented at ({x}, {y}) of {image}.")
+        return ToolResult(text=f"Nothing could be segmented at {context.write(place, *click)} of {image}.")
     return _with_new(context, [place], [found], "point", distinct=True)
 
 
@@ -177,8 +174,8 @@ def refine(
     context: ToolContext,
     object: Annotated[int, IntegerKind(0, 9999)],
     image: ImageName,
-    x: Coordinate,
-    y: Coordinate,
+    x: X,
+    y: Y,
     sign: Annotated[str, ChoiceKind(("positive", "negative"))],
 ) -> ToolBody:
     """Correct an object's mask by a click: positive adds what lies there, negative removes it.
@@ -186,8 +183,8 @@ def refine(
     Args:
         object: Id of the object.
         image: Name of the image in which the click is given: the object's own image or a view of it.
-        x: Position, 0-1000 of the image's width.
-        y: Position, 0-1000 of the image's height.
+        x: Position.
+        y: Position.
         sign: "positive" if the place belongs to the object, else "negative".
     """
     place = context.image(image)
@@ -221,20 +218,20 @@ def refine(
 def draw_box(
     context: ToolContext,
     image: ImageName,
-    x1: Coordinate,
-    y1: Coordinate,
-    x2: Coordinate,
-    y2: Coordinate,
+    x1: X,
+    y1: Y,
+    x2: X,
+    y2: Y,
     label: Label = "target",
 ) -> ToolBody:
     """Keep a box of your own as a new object, without asking an expert.
 
     Args:
         image: Name of the image, such as "img_0".
-        x1: Left edge, 0-1000 of the image's width.
-        y1: Top edge, 0-1000 of the image's height.
-        x2: Right edge, 0-1000 of the image's width.
-        y2: Bottom edge, 0-1000 of the image's height.
+        x1: Left edge.
+        y1: Top edge.
+        x2: Right edge.
+        y2: Bottom edge.
         label: What the object is, in a few words.
     """
     yield from ()
@@ -246,17 +243,15 @@ def draw_box(
 
 
 @tool()
-def crop(
-    context: ToolContext, image: ImageName, x1: Coordinate, y1: Coordinate, x2: Coordinate, y2: Coordinate
-) -> ToolBody:
+def crop(context: ToolContext, image: ImageName, x1: X, y1: Y, x2: X, y2: Y) -> ToolBody:
     """Cut a region out as a new image, to look closer or to pass it to other tools.
 
     Args:
         image: Name of the image, such as "img_0".
-        x1: Left edge, 0-1000 of the image's width.
-        y1: Top edge, 0-1000 of the image's height.
-        x2: Right edge, 0-1000 of the image's width.
-        y2: Bottom edge, 0-1000 of the image's height.
+        x1: Left edge.
+        y1: Top edge.
+        x2: Right edge.
+        y2: Bottom edge.
     """
     yield from ()
     place = context.image(image)
@@ -381,7 +376,7 @@ FULL = Toolset(
         undo, submit, submit_none, submit_count, submit_choice,
     ),
     guidance=(
-        "Coordinates are integers 0-1000 of the named image, from its top left corner. Objects have ids; what you submit is "
+        "Objects have ids; what you submit is "
         "all objects that are left, so drop those that do not belong to the answer. It is possible that nothing matches the "
         "instruction. Images that are out of view can be passed to tools by name and brought back with view."
     ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from ..arguments import Coordinate, ImageName, TextKind
+from ..arguments import ImageName, TextKind, X, Y
 from ..context import ToolContext
 from ..tools import ToolBody, ToolResult, Toolset, tool
 from ._shared import cut_region, submit, submit_choice, submit_count, submit_none
@@ -34,20 +34,20 @@ def review(context: ToolContext, image: ImageName) -> ToolBody:
 def confirm(
     context: ToolContext,
     image: ImageName,
-    x1: Coordinate,
-    y1: Coordinate,
-    x2: Coordinate,
-    y2: Coordinate,
+    x1: X,
+    y1: Y,
+    x2: X,
+    y2: Y,
     claim: Annotated[str, TextKind(200, ("the cup is red",))],
 ) -> ToolBody:
     """Look at the region of an image that decides whether something is true.
 
     Args:
         image: Name of the image, such as "img_0".
-        x1: Left edge, 0-1000 of the image's width.
-        y1: Top edge, 0-1000 of the image's height.
-        x2: Right edge, 0-1000 of the image's width.
-        y2: Bottom edge, 0-1000 of the image's height.
+        x1: Left edge.
+        y1: Top edge.
+        x2: Right edge.
+        y2: Bottom edge.
         claim: What the region should confirm, such as "the cup is red".
     """
     yield from ()
@@ -60,7 +60,7 @@ IMAGENT = Toolset(
     name="imagent",
     tools=(review, confirm, draw_box, submit, submit_none, submit_count, submit_choice),
     guidance=(
-        "Coordinates are integers 0-1000 of the named image, from its top left corner. Look at the images again, whole or in "
+        "Look at the images again, whole or in "
         "part, before you answer. Where objects are asked for, mark each with draw_box and submit."
     ),
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated
 
-from ..arguments import ChoiceKind, Coordinate, ImageName
+from ..arguments import ChoiceKind, ImageName, X, Y
 from ..context import ToolContext, map_points
 from ..experts import Segmentation, SegmentRequest
 from ..memory import NamedImage
@@ -24,17 +24,15 @@ __all__ = ["RSAGENT"]
 
 
 @tool(requires=["segment"])
-def prompt_box(
-    context: ToolContext, image: ImageName, x1: Coordinate, y1: Coordinate, x2: Coordinate, y2: Coordinate
-) -> ToolBody:
+def prompt_box(context: ToolContext, image: ImageName, x1: X, y1: Y, x2: X, y2: Y) -> ToolBody:
     """Segment what is inside a box. The result is the working mask; an earlier one is gone.
 
     Args:
         image: Name of the image, such as "img_0".
-        x1: Left edge, 0-1000 of the image's width.
-        y1: Top edge, 0-1000 of the image's height.
-        x2: Right edge, 0-1000 of the image's width.
-        y2: Bottom edge, 0-1000 of the image's height.
+        x1: Left edge.
+        y1: Top edge.
+        x2: Right edge.
+        y2: Bottom edge.
     """
     place = context.image(image)
     box = context.box_in(place, x1, y1, x2, y2)
@@ -52,16 +50,16 @@ def prompt_box(
 def prompt_point(
     context: ToolContext,
     image: ImageName,
-    x: Coordinate,
-    y: Coordinate,
+    x: X,
+    y: Y,
     sign: Annotated[str, ChoiceKind(("positive", "negative"))],
 ) -> ToolBody:
     """Correct the working mask by a point, or start one: positive adds what lies there, negative removes it.
 
     Args:
         image: Name of the image, such as "img_0", or of a view of it.
-        x: Position, 0-1000 of the image's width.
-        y: Position, 0-1000 of the image's height.
+        x: Position.
+        y: Position.
         sign: "positive" if the place belongs to the target, else "negative".
     """
     place = context.image(image)
@@ -76,7 +74,11 @@ def prompt_point(
     box = known.prompt_box_xyxy if known else None
     (result,) = yield [
         SegmentRequest(
-            image=source.image, box_xyxy=box, points_xy=points, points_positive=positive, previous=known.mask if known else None
+            image=source.image,
+            box_xyxy=box,
+            points_xy=points,
+            points_positive=positive,
+            previous=known.mask if known else None,
         )
     ]
     assert isinstance(result, Segmentation)
@@ -94,7 +96,7 @@ RSAGENT = Toolset(
     tools=(view, crop, prompt_box, prompt_point, submit, submit_none, submit_count, submit_choice),
     max_turns=8,
     guidance=(
-        "Coordinates are integers 0-1000 of the named image, from its top left corner. Find the target, segment it with a box, "
+        "Find the target, segment it with a box, "
         "look at the mask drawn in the picture, correct it with points where it is wrong, and submit as soon as it fits: "
         "further calls cost. It is possible that nothing matches the instruction."
     ),

@@ -59,7 +59,9 @@ def segment_phrase(context: ToolContext, phrase: Phrase, image: ImageName = "img
         return ToolResult(text=f"No masks for {phrase!r}. Try another phrase.", objects=(), state=state)
     shown = context.overlay(place, objects, f"masks for {phrase!r}")
     listed = ", ".join(f"#{o.id}" for o in objects[:MOST_MASKS])
-    more = f". More than {MOST_MASKS}: too many to choose from, use a narrower phrase" if len(objects) > MOST_MASKS else ""
+    more = (
+        f". More than {MOST_MASKS}: too many to choose from, use a narrower phrase" if len(objects) > MOST_MASKS else ""
+    )
     text = f"{len(objects)} masks for {phrase!r}: {listed}{more}."
     return ToolResult(text=text, new_images=(shown,), show=(shown.name,), objects=tuple(objects), state=state)
 
@@ -76,7 +78,9 @@ def examine_each_mask(context: ToolContext) -> ToolBody:
     if len(context.objects) > EXAMINED:
         lines.append(f"The other {len(context.objects) - EXAMINED} are not shown.")
     return ToolResult(
-        text="\n".join(lines), new_images=tuple(i for pair in made for i in pair), show=tuple(drawn.name for _, drawn in made)
+        text="\n".join(lines),
+        new_images=tuple(i for pair in made for i in pair),
+        show=tuple(drawn.name for _, drawn in made),
     )
 
 
@@ -121,7 +125,9 @@ def _close_up(context: ToolContext, o: DetectedObject) -> tuple[NewImage, NewIma
     part = cut_region(context, source, box, name=f"around_{o.id}")
     assert part.to_parent is not None
     drawn = draw_objects(part.image, (o,), from_source=invert_matrix(part.to_parent))
-    shown = NewImage(name=f"mask_{o.id}", image=drawn, parent=part.name, origin=f"close-up of mask #{o.id}", objects=(o,))
+    shown = NewImage(
+        name=f"mask_{o.id}", image=drawn, parent=part.name, origin=f"close-up of mask #{o.id}", objects=(o,)
+    )
     return part, shown
 
 

@@ -13,7 +13,7 @@ from typing import Annotated
 import cv2
 import numpy as np
 
-from ..arguments import ChoiceKind, Coordinate, ImageName
+from ..arguments import ChoiceKind, ImageName, X, Y
 from ..context import ToolContext
 from ..images import Image
 from ..tools import CallError, NewImage, ToolBody, ToolResult, Toolset, tool
@@ -29,17 +29,15 @@ GOAL_PX, MOST = 768, 4
 
 
 @tool()
-def zoom(
-    context: ToolContext, image: ImageName, x1: Coordinate, y1: Coordinate, x2: Coordinate, y2: Coordinate
-) -> ToolBody:
+def zoom(context: ToolContext, image: ImageName, x1: X, y1: Y, x2: X, y2: Y) -> ToolBody:
     """Look closer at a region of an image; it becomes a new image.
 
     Args:
         image: Name of the image, such as "img_0", or of an earlier view.
-        x1: Left edge, 0-1000 of the image's width.
-        y1: Top edge, 0-1000 of the image's height.
-        x2: Right edge, 0-1000 of the image's width.
-        y2: Bottom edge, 0-1000 of the image's height.
+        x1: Left edge.
+        y1: Top edge.
+        x2: Right edge.
+        y2: Bottom edge.
     """
     yield from ()
     place = context.image(image)
@@ -62,9 +60,7 @@ def zoom(
 
 
 @tool()
-def rotate(
-    context: ToolContext, image: ImageName, angle: Annotated[str, ChoiceKind(("90", "180", "270"))]
-) -> ToolBody:
+def rotate(context: ToolContext, image: ImageName, angle: Annotated[str, ChoiceKind(("90", "180", "270"))]) -> ToolBody:
     """Turn an image clockwise; it becomes a new image.
 
     Args:
@@ -84,14 +80,16 @@ def rotate(
         name=context.free_name(f"turned_{context.turn}"), parent=image, to_parent=to_parent,
         image=Image(np.ascontiguousarray(np.rot90(place.image.pixels, -quarters))), origin=f"{image} turned by {angle} degrees",
     )  # fmt: skip
-    return ToolResult(text=f"{turned.name}: {image} turned by {angle} degrees.", new_images=(turned,), show=(turned.name,))
+    return ToolResult(
+        text=f"{turned.name}: {image} turned by {angle} degrees.", new_images=(turned,), show=(turned.name,)
+    )
 
 
 ZOOM = Toolset(
     name="zoom",
     tools=(zoom, rotate, view, draw_box, submit, submit_none, submit_count, submit_choice),
     guidance=(
-        "Coordinates are integers 0-1000 of the named image, from its top left corner. Zoom into what is too small to be sure "
+        "Zoom into what is too small to be sure "
         "of before you answer. Where objects are asked for, mark each with draw_box and submit; where a mask is wanted, a box "
         "counts with all its pixels. It is possible that nothing matches."
     ),
