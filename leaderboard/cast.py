@@ -148,13 +148,17 @@ class Cast:
         if isinstance(settings.experts, str) and self.experts.store is not None:  # noted as a replay will name them
             spec = ExpertsSpec.parse(settings.experts)
             self.experts.store.note_experts(spec.canonical(), self.experts.identities())
-        self.rules: dict[str, Rules] = {
-            name: make_rules(
-                task, self.experts, toolset=toolset, memory=settings.memory.lower(), reward=settings.reward.lower(),
-                grammar=settings.grammar.lower(), max_turns=settings.max_turns,
-            )
-            for name, task in self.tasks.items()
-        }  # fmt: skip
+        try:
+            self.rules: dict[str, Rules] = {
+                name: make_rules(
+                    task, self.experts, toolset=toolset, memory=settings.memory.lower(), reward=settings.reward.lower(),
+                    grammar=settings.grammar.lower(), max_turns=settings.max_turns,
+                )
+                for name, task in self.tasks.items()
+            }  # fmt: skip
+        except BaseException:
+            self.close()
+            raise
         self._samples: OrderedDict[tuple[str, str, int, int], Sample] = OrderedDict()
 
     @property
@@ -296,6 +300,10 @@ def _with_threads(experts: str | ExpertSet, threads: int | None) -> str | Expert
 
 def _limit_threads(spec: str, threads: int) -> str:
     name, options = split_options(spec)
+    if name.lower() == "sliced":  # what it slices for is a spec of its own, with semicolons for commas
+        inner = (options.get("of") or "embedded").replace(";", ",")
+        options["of"] = _limit_threads(inner, threads).replace(",", ";")
+        return f"{name}:{','.join(key if text is None else f'{key}={text}' for key, text in options.items())}"
     if name.lower() != "embedded" or "threads" in options:
         return spec
     return f"{spec}{',' if options else ':'}threads={threads}"

@@ -169,7 +169,8 @@ def doctor(
         typer.echo(f"{capability}: {expert['identity']}: {expert['health']}")
     for problem in found["problems"]:
         typer.echo(f"problem: {problem}")
-    typer.echo(f"{len(found['problems'])} problems." if found["problems"] else "No problems found.")
+    number = len(found["problems"])
+    typer.echo(f"{number} problem{'' if number == 1 else 's'}." if number else "No problems found.")
 
 
 def play(

@@ -87,7 +87,7 @@ def _requirements() -> tuple[dict[str, str | None], dict[str, dict[str, str | No
     extras: dict[str, dict[str, str | None]] = {}
     for line in importlib.metadata.requires("visenv") or []:
         match = REQUIREMENT.match(line)
-        if match is None:
+        if match is None or match[1] == "visenv":  # an extra made of others
             continue
         name, extra = match.groups()
         (extras.setdefault(extra, {}) if extra else required)[name] = _version(name)

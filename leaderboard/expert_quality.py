@@ -109,7 +109,7 @@ def ask(expert: Expert, requests: Sequence[Request]) -> list[Any]:
 
 
 def detect_all(detector: Expert, image: Image, names: Sequence[str]) -> Found:
-    """Ask for each category by name. The first question is timed: whatever a detector keeps of a picture, it has nothing yet."""
+    """Ask for each category by name. The first question is timed: the picture must be one that the detector has not seen."""
     requests = [DetectRequest(image=image, phrase=name) for name in names]
     wall, cpu = time.perf_counter(), time.process_time()
     results: list[Detections] = ask(detector, requests[:1])

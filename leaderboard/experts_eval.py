@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import cv2
@@ -56,7 +56,7 @@ class EvalPlan:
     def num_steps(self, experts: ExpertSet) -> int:
         """Return how many pictures are looked at in all, each as often as it is."""
         dense = self.count(FAMILIES[-1])
-        detect = sum(map(self.count, FAMILIES)) + 3 * dense if "detect" in experts.capabilities else 0
+        detect = sum(map(self.count, FAMILIES)) + 2 * dense if "detect" in experts.capabilities else 0
         segment = 2 * math.ceil(self.scenes / SEGMENT_SHARE) if "segment" in experts.capabilities else 0
         return len(self.levels) * (detect + segment)
 
@@ -92,7 +92,8 @@ def evaluate_experts(experts: ExpertSet, plan: EvalPlan, tick: Tick = lambda: No
     """Measure the detector and the segmenter of a set, row by row.
 
     The detector sees every picture at its own size, and is asked for the categories one by one. EmojiDense, whose pictures
-    have 1024 to 2048 px, is looked at in three ways more: shrunk to the detector's input, as it is, and in slices.
+    have 1024 to 2048 px, is looked at in two ways more, shrunk to the detector's input and in slices. No picture is shown to a
+    detector twice: what it keeps of pictures would make its times those of a look-up.
 
     Args:
         experts: The set.
@@ -116,7 +117,7 @@ def evaluate_experts(experts: ExpertSet, plan: EvalPlan, tick: Tick = lambda: No
 
 
 def _detector_rows(detector: Expert, level: int, plan: EvalPlan, tick: Tick) -> Iterator[Measured]:
-    keen, _, threshold = _variants(detector)
+    keen, threshold = _let_loose(detector)
     every: tuple[list[View], list[Found]] = ([], [])
     for family in FAMILIES:
         views = val_views(family, level, plan.count(family))
@@ -125,22 +126,22 @@ def _detector_rows(detector: Expert, level: int, plan: EvalPlan, tick: Tick) -> 
         every[0].extend(views)
         every[1].extend(found)
     yield _row(level, "all", judge_finds(*every, threshold=threshold), every[0])
-    yield from _dense_rows(detector, level, views, plan, tick)  # EmojiDense comes last
+    native = [_sure(one, threshold) for one in found]  # EmojiDense comes last
+    yield from _dense_rows(detector, level, views, native, plan, tick)
 
 
-def _dense_rows(detector: Expert, level: int, views: Sequence[View], plan: EvalPlan, tick: Tick) -> Iterator[Measured]:
-    _, native, threshold = _variants(detector)
+def _dense_rows(
+    detector: Expert, level: int, views: Sequence[View], native: Sequence[Found], plan: EvalPlan, tick: Tick
+) -> Iterator[Measured]:
     input_px = detector.analyser.input_px if isinstance(detector, EmbeddedDetector) else INPUT_PX
-    small = [_shrunk(view, input_px) for view in views]
-    sliced = SlicedDetector(detector, size_px=SLICE_PX)
-    for part, shown, expert in (("resized", small, native), ("native", views, native), ("sliced", views, sliced)):
-        found = [
+    small, sliced = [_shrunk(view, input_px) for view in views], SlicedDetector(detector, size_px=SLICE_PX)
+    for part, shown, expert in (("resized", small, detector), ("native", views, None), ("sliced", views, sliced)):
+        found = native if expert is None else [
             _back(_asked(expert, seen.image, _names(view, plan), tick), seen, view)
             for seen, view in zip(shown, views, strict=True)
-        ]
+        ]  # fmt: skip
         side = SLICE_PX if part == "sliced" else max(shown[0].image.size_wh)
-        figures = asdict(judge_finds(views, found, threshold=threshold))
-        yield Measured(what="dense", level=level, part=part, side_px=side, figures=figures)
+        yield Measured(what="dense", level=level, part=part, side_px=side, figures=asdict(judge_finds(views, found)))
 
 
 def _row(level: int, part: str, figures: DetectorFigures, views: Sequence[View]) -> Measured:
@@ -149,16 +150,21 @@ def _row(level: int, part: str, figures: DetectorFigures, views: Sequence[View])
     return Measured(what="detector", level=level, part=part, side_px=side, figures=asdict(figures))
 
 
-def _variants(detector: Expert) -> tuple[Expert, Expert, float]:
-    """Return a detector that gives even unlikely finds, one with its own threshold, and that threshold.
+def _let_loose(detector: Expert) -> tuple[Expert, float]:
+    """Return a detector that gives even unlikely finds and shrinks no pictures, and the threshold that is its own.
 
-    Neither shrinks pictures by itself. Of experts that cannot be asked so, both are the one given.
+    An expert that cannot be asked so is returned as it is.
     """
     if not isinstance(detector, EmbeddedDetector):
-        return detector, detector, 0.0
-    own = detector.threshold
-    keen, native = (detector.changed(threshold=least, input_px=LARGEST_PX) for least in (KEEP, own))
-    return keen, native, own
+        return detector, 0.0
+    return detector.changed(threshold=KEEP, input_px=LARGEST_PX), detector.threshold
+
+
+def _sure(found: Found, threshold: float) -> Found:
+    """Return the finds that a detector gives with a threshold."""
+    keep = found.scores >= threshold
+    names = tuple(name for name, kept in zip(found.names, keep.tolist(), strict=True) if kept)
+    return replace(found, boxes_xyxy=found.boxes_xyxy[keep], scores=found.scores[keep], names=names)
 
 
 def _names(view: View, plan: EvalPlan) -> list[str]:
@@ -190,7 +196,4 @@ def _shrunk(view: View, side_px: int) -> View:
 def _back(found: Found, shown: View, view: View) -> Found:
     """Return finds in a shrunk picture as finds in the whole one."""
     scale = np.array(view.image.size_wh * 2) / np.array(shown.image.size_wh * 2)
-    return Found(
-        boxes_xyxy=found.boxes_xyxy * scale, scores=found.scores, names=found.names, seconds=found.seconds,
-        cpu_seconds=found.cpu_seconds,
-    )  # fmt: skip
+    return replace(found, boxes_xyxy=found.boxes_xyxy * scale)

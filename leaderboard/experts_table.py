@@ -22,15 +22,21 @@ DETECTOR = {"map50": "mAP50", "any_recall": "any box", "precision": "precision",
 """Figures that are fractions, and what their columns are called."""
 
 
-def print_measured(rows: Sequence[Measured]) -> None:
-    """Print a table for each kind of figures, on standard output."""
+def print_measured(rows: Sequence[Measured], *, absent: int | None) -> None:
+    """Print a table for each kind of figures, on standard output.
+
+    Args:
+        rows: What was measured.
+        absent: How many categories that a picture does not show were asked for; all of them when ``None``.
+    """
+    asked = "every category" if absent is None else f"the categories shown and {absent} others"
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 200  # a pipe has no edge to fold at
     for what, title in TITLES.items():
         chosen = [row for row in rows if row.what == what]
         if chosen:
-            console.print(title)
+            console.print(title if what == "segmenter" else f"{title}; asked for {asked}")
             console.print(_masks(chosen) if what == "segmenter" else _boxes(chosen))
 
 

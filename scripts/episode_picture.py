@@ -1,6 +1,6 @@
 """Draw one episode as a strip of pictures, for the README.
 
-python scripts/episode_picture.py --task EmojiRef --level 2 --index 3 --out docs/images/episode.jpg
+python scripts/episode_picture.py --task EmojiRef --level 2 --index 4 --out docs/images/episode.jpg
 """
 
 from __future__ import annotations

@@ -44,8 +44,10 @@ SIGN, NOTHING = len(NAMES), len(NAMES) + 1
 UNUSED, CUT = -1, -2
 """Classes of rows that fill up a batch, and of objects too cut to be learned or unlearned."""
 STRIDE, MAX_OBJECTS = 4, 96
-MIN_HEAT = 0.1
+MIN_HEAT = 0.15
 CHECKPOINT = "checkpoint.pt"
+SETTINGS = ("images", "batch", "processes", "side", "rate")
+"""What the weights depend on; a training is resumed with the same."""
 RANDOM_ROIS, PEAK_ROIS, ROI_POINTS, ROI_MARGIN = 20, 28, 7, 1.15
 ROI_STEP = 0.1
 """Side moves of 1 in the second stage's output, as a share of the box's side."""
@@ -168,6 +170,7 @@ class Detector(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.unit = 1 / 64
         self.to4 = nn.Sequential(Conv(3, 32, 7, 4), Conv(32, 32))
         self.to8 = nn.Sequential(Conv(32, 64, stride=2), Block(64))
         self.to16 = nn.Sequential(Conv(64, 112, stride=2), Block(112))
@@ -181,21 +184,16 @@ class Detector(nn.Module):
         self.think = nn.Sequential(nn.Linear(128 * 16, 256, bias=False), nn.BatchNorm1d(256), nn.ReLU())
         self.name, self.move = nn.Linear(256, len(NAMES) + 2), nn.Linear(256, 4)
 
-    def maps(self, pixels: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """Return log-odds of centres ``(B, H/4, W/4)``, boxes ``(B, H/4, W/4, 4)`` in pixels, and all features."""
-        c4 = self.to4(pixels.permute(0, 3, 1, 2).float() / 64 - 2)
+    def maps(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return for each cell the log-odds of a centre and how far the sides are ``(B, 5, H/4, W/4)``, and all features."""
+        c4 = self.to4((pixels.permute(0, 3, 1, 2).float() - 128) * self.unit)
         c8 = self.to8(c4)
         c16 = self.to16(c8)
         c32 = self.to32(c16)
         p16 = self.mix16(self.side16(c16) + F.interpolate(self.down32(c32), scale_factor=2.0))
         p8 = self.mix8(self.side8(c8) + F.interpolate(self.down16(p16), scale_factor=2.0))
         p4 = self.mix4(self.side4(c4) + F.interpolate(self.down8(p8), scale_factor=2.0))
-        out = self.where(p4)
-        reach = 16 * out[:, 1:].clamp(-4, 4).exp().permute(0, 2, 3, 1)
-        y = torch.arange(out.shape[2])[:, None] * STRIDE + STRIDE / 2 + 0 * reach[0, :, :, 0]
-        x = torch.arange(out.shape[3])[None] * STRIDE + STRIDE / 2 + 0 * reach[0, :, :, 0]
-        centre = torch.stack([x, y], -1)
-        return out[:, 0], torch.cat([centre - reach[..., :2], centre + reach[..., 2:]], -1), (c4, p4, p8, p16)
+        return self.where(p4), (c4, p4, p8, p16)
 
     def second(self, features: tuple[Tensor, ...], boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Look at ``boxes (B, N, 4)`` again: class logits ``(B * N, C)`` and moved boxes ``(B * N, 4)``."""
@@ -216,13 +214,19 @@ class Detector(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Detect in one picture: boxes ``(N, 4)`` and probabilities ``(N, categories)``; neighbours may be the same object."""
-        heat, boxes, features = self.maps(pixels)
-        heat = heat.sigmoid()
+        out, features = self.maps(pixels)
+        heat = out[:, 0].sigmoid()
         peaks = (heat == F.max_pool2d(heat, 3, 1, 1)) & (heat > MIN_HEAT) | (heat == heat.max())  # never none
-        at = peaks.flatten().nonzero()[:, 0]
-        torch._check(at.shape[0] > 0)  # the exporter cannot know
-        logits, moved = self.second(features, boxes.flatten(0, 2)[at][None])
-        return moved, logits.softmax(1)[:, : len(NAMES)] * heat.flatten()[at][:, None].sqrt()
+        y, x = peaks[0].nonzero().T
+        torch._check(y.shape[0] > 0)  # the exporter cannot know
+        logits, moved = self.second(features, boxes_at(x, y, out[0, 1:, y, x].T)[None])
+        return moved, logits.softmax(1)[:, : len(NAMES)] * heat[0, y, x][:, None].sqrt()
+
+
+def boxes_at(x: Tensor, y: Tensor, reach: Tensor) -> Tensor:
+    """Return boxes ``(..., 4)`` in pixels around cells ``(...)``, whose sides are 16 times e to ``reach (..., 4)`` away."""
+    centre, sides = torch.stack([x, y], -1) * STRIDE + STRIDE / 2, 16 * reach.clamp(-4, 4).exp()
+    return torch.cat([centre - sides[..., :2], centre + sides[..., 2:]], -1)
 
 
 # -------------------------------------------------------------------------------------------------------- the training
@@ -288,7 +292,10 @@ def choose_rois(heat: Tensor, boxes: Tensor, truth: Tensor, classes: Tensor) -> 
 def losses(model: Detector, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the parts of the loss of one batch and, for the log, how often the second stage names objects rightly."""
     truth, classes = batch["boxes"], batch["classes"]
-    heat, boxes, features = model.maps(batch["pixels"])
+    out, features = model.maps(batch["pixels"])
+    heat, (rows, columns) = out[:, 0], out.shape[2:]
+    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    boxes = boxes_at(x, y, out[:, 1:].permute(0, 2, 3, 1))
     rois, labels, wanted = choose_rois(heat.detach().sigmoid(), boxes.detach(), truth, classes)
     logits, moved = model.second(features, rois)
     rois, labels, wanted = rois.flatten(0, 1), labels.flatten(), wanted.flatten(0, 1)
@@ -370,7 +377,8 @@ def train(rank: int, arguments: argparse.Namespace) -> None:
             means = dict(zip(parts, [round(v, 4) for v in sums.tolist()], strict=True))
             print(json.dumps({"images": step * arguments.batch, "core_s": round(total_s), **means}), flush=True)
             state = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
-            torch.save({**state, "step": step, "core_seconds": total_s}, arguments.out / (CHECKPOINT + ".part"))
+            state |= {"step": step, "core_seconds": total_s, "settings": settings_of(arguments)}
+            torch.save(state, arguments.out / (CHECKPOINT + ".part"))
             (arguments.out / (CHECKPOINT + ".part")).replace(arguments.out / CHECKPOINT)
         sums.zero_()
 
@@ -387,6 +395,8 @@ def folded(model: Detector) -> Detector:
     model.think[0], model.think[1] = fuse_linear_bn_eval(model.think[0], model.think[1]), nn.Identity()
     for parameter in model.parameters():
         parameter.data = parameter.data.half().float()
+    model.to4[0][0].weight.data *= model.unit  # one pass over the pixels less
+    model.unit = 1
     return model
 
 
@@ -422,6 +432,31 @@ def export(model: Detector, path: Path) -> None:
     print(f"{path}: {path.stat().st_size} bytes, the same as torch")
 
 
+def settings_of(arguments: argparse.Namespace) -> dict[str, int | float]:
+    """Return those of a command."""
+    return {name: getattr(arguments, name) for name in SETTINGS}
+
+
+def check(arguments: argparse.Namespace) -> str | None:
+    """Say what is wrong with a command, also against the checkpoint that it would resume; ``None`` when nothing is."""
+    if min(arguments.batch, arguments.processes) < 1 or arguments.batch % arguments.processes:
+        return f"--batch {arguments.batch}: expected a multiple of --processes ({arguments.processes}), which share it"
+    if arguments.images < arguments.batch or (arguments.stop or arguments.batch) < arguments.batch:
+        return f"--images and --stop: expected at least --batch ({arguments.batch})"
+    path = arguments.out / CHECKPOINT
+    if not path.exists():
+        return None
+    began, now = torch.load(path, weights_only=True).get("settings"), settings_of(arguments)
+    if began is None:
+        return (
+            f"{path} does not say with which settings it was begun, so that it cannot be resumed: choose another --out"
+        )
+    if began != now:
+        told = " ".join(f"--{name} {value}" for name, value in began.items() if value != now[name])
+        return f"{path} was begun with {told}: resume it so, or choose another --out"
+    return None
+
+
 def main() -> None:
     """Train and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -434,6 +469,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--every", type=int, default=100, help="steps from one checkpoint to the next")
     arguments = parser.parse_args()
+    problem = check(arguments)
+    if problem:
+        parser.error(problem)
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "meeting").unlink(missing_ok=True)
     if arguments.processes > 1:

@@ -16,6 +16,21 @@ from visenv.experts import Detections, Points, Request, Result, Segmentation, Up
 from visenv.masks import union_masks
 from visenv.toolsets import FULL
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-skips", action="store_true", help="fail if a test is skipped, as for a missing package")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not session.config.getoption("--no-skips"):
+        return
+    reporter.ensure_newline()
+    for report in reporter.stats.get("skipped", ()):
+        reporter.write_line(f"--no-skips: {report.nodeid}: {report.longrepr[2]}", red=True)  # file, line, reason
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 BOXES = np.array([[10.0, 10, 50, 60], [100, 100, 180, 200]])
 """What :class:`KnownExpert` finds in every picture, for every phrase but "nothing"."""
 

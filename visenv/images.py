@@ -7,6 +7,7 @@ import io
 import stat
 import threading
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from PIL import ImageOps, UnidentifiedImageError
 
 from .errors import BadValueError, bad_value
 
-__all__ = ["FORMATS", "Image", "ImageStore", "Pixels", "decode_image", "load_image", "visual_tokens"]
+__all__ = ["FORMATS", "Image", "ImageStore", "Pixels", "begin_hash", "decode_image", "load_image", "visual_tokens"]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -60,12 +61,18 @@ class Image:
         self.pixels = pixels
         self._hash: str | None = None
 
+    @classmethod
+    def with_hash(cls, pixels: Pixels, hash: str) -> Image:
+        """Take over pixels whose hash was computed on the way; see :func:`begin_hash`."""
+        image = cls(pixels)
+        image._hash = hash
+        return image
+
     @property
     def hash(self) -> str:
         """Hex SHA-256 of the shape and the pixels; the picture's identity everywhere."""
         if self._hash is None:
-            height, width = self.pixels.shape[:2]
-            digest = hashlib.sha256(f"{height}x{width}x3:".encode())
+            digest = begin_hash(self.pixels.shape[:2])
             digest.update(self.pixels.data)
             self._hash = digest.hexdigest()
         return self._hash
@@ -111,6 +118,11 @@ class ImageStore:
 
     def __len__(self) -> int:
         return len(self._images)
+
+
+def begin_hash(size_hw: Sequence[int]) -> hashlib._Hash:
+    """Return the digest of a picture of a size, to be updated with its pixels row by row."""
+    return hashlib.sha256(f"{size_hw[0]}x{size_hw[1]}x3:".encode())
 
 
 def load_image(path: str | Path, *, max_bytes: int = MAX_BYTES, max_side_px: int | None = None) -> Image:

@@ -18,6 +18,8 @@ from visenv.context import ToolContext
 from visenv.episode import EndReason
 from visenv.errors import short
 from visenv.experts import (
+    DescribeRequest,
+    Description,
     Detections,
     DetectRequest,
     PointRequest,
@@ -338,5 +340,7 @@ def _stand_in(request: Request, turn: TurnRecord) -> Result:
         return Points(points_xy=np.zeros((number, 2)), scores=np.zeros(number))
     if isinstance(request, ReadRequest):
         return TextLines(lines=(), boxes_xyxy=np.zeros((0, 4)))
+    if isinstance(request, DescribeRequest):
+        return Description(text="-")
     width, height = request.image.size_wh
     return Upscaled(image=Image(np.zeros((height * request.scale, width * request.scale, 3), np.uint8)))

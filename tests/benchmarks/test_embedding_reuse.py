@@ -91,7 +91,7 @@ class Clock:
 
 
 def answer_plainly(predictor, expert, requests, embedding: Clock) -> list[np.ndarray]:
-    """Answer a rollout's requests with one ``set_image``, as a careful user of the package writes it."""
+    """Answer a rollout's requests with one ``set_image``, as a careful user of the package writes it who refines binary masks."""
     with embedding:
         predictor.set_image(requests[0].image.pixels.copy())
     masks = []

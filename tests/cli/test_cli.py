@@ -201,6 +201,7 @@ def test_doctor_says_what_a_report_needs(visenv, monkeypatch, tmp_path):
     assert code == 0 and err == ""
     assert {"python", "visenv", "numpy", "opencv-python-headless"} <= set(found["versions"])
     assert found["extras"]["dev"]["pytest"] and found["machine"]["cpus"] >= 1
+    assert all("visenv" not in packages for packages in found["extras"].values())
     assert found["data"]["folders"] == ["ReasonSeg"] and str(tmp_path) not in out
     assert [b["name"] for b in found["broken"]] == ["broken-agent"]
     code, out, _ = visenv("doctor")
@@ -209,7 +210,7 @@ def test_doctor_says_what_a_report_needs(visenv, monkeypatch, tmp_path):
 
 def test_doctor_asks_experts_whether_they_can_answer(visenv, fakes, monkeypatch):
     code, out, _ = visenv("doctor", "--experts", "blobs")
-    assert code == 0 and "detect: blobs@1: ready" in out and "segment: blobs@1: ready" in out
+    assert code == 0 and "detect: blobs@1: loaded" in out and "segment: blobs@1: loaded" in out
     found = json.loads(visenv("doctor", "--experts", "blobz", "--json")[1])
     assert found["expert_health"] == {} and any("Did you mean 'blobs'" in p for p in found["problems"])
 

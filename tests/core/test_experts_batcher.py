@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -194,6 +195,15 @@ def test_a_wrong_number_of_answers_breaks_its_batch_only():
     with MicroBatcher(Slow(), answer=lambda requests: [ExpertError("said")] * next(numbers)) as batcher:
         told = [str(batcher.submit([ask(phrase)], 10)[0]) for phrase in "abc"]
     assert "0 answers for 1" in told[0] and "2 answers for 1" in told[1] and told[2] == "said"
+
+
+def test_nothing_of_a_batch_is_held_once_it_is_answered():
+    picture = Image(np.zeros((4, 4, 3), np.uint8))
+    held = weakref.ref(picture)
+    with MicroBatcher(Slow()) as batcher:
+        batcher.submit([ask("a", picture)], 10)
+        del picture
+        wait_until(lambda: held() is None)
 
 
 def test_a_set_may_answer_and_remember():

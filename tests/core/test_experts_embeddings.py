@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from visenv import Image
+from visenv.errors import TemporaryExpertError
 from visenv.experts.embeddings import EmbeddingCache
 
 PICTURES = [Image(np.full((2, 2, 3), k, np.uint8)) for k in range(8)]
@@ -84,3 +85,22 @@ def test_a_failure_is_of_who_met_it_and_others_try_for_themselves():
     with pytest.raises(ValueError):
         cache.get(PICTURES[5:7], lambda images: [np.zeros(1)])
     assert first(cache.get(PICTURES[5:7], model.embed)) == [5, 6]
+
+
+def test_a_thread_that_never_ends_is_not_waited_for_ever():
+    cache, model = EmbeddingCache(wait_s=0.05), Model()
+    entered, go = threading.Event(), threading.Event()
+
+    def hang(images):
+        entered.set()
+        assert go.wait(10)
+        return model.embed(images)
+
+    with ThreadPoolExecutor(1) as pool:
+        hanging = pool.submit(cache.get, PICTURES[:1], hang)
+        assert entered.wait(10)
+        with pytest.raises(TemporaryExpertError, match=r"more than 0.05 s by another thread"):
+            cache.get(PICTURES[:2], model.embed)
+        go.set()
+        assert first(hanging.result(10)) == [0]
+    assert first(cache.get(PICTURES[:2], model.embed)) == [0, 1] and model.batches == [[1], [0]]

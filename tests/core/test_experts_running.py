@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from visenv import Expert, Image, Mask
 from visenv.errors import ExpertError, TemporaryExpertError
 from visenv.experts import (
+    DescribeRequest,
+    Description,
     Detections,
     DetectRequest,
     PointRequest,
@@ -23,7 +25,9 @@ from visenv.experts import (
     Segmentation,
     SegmentRequest,
     TextLines,
+    Upscaled,
     UpscaleRequest,
+    running,
 )
 from visenv.experts.running import num_pixels, ran_out_of_memory, run_isolated
 
@@ -64,7 +68,7 @@ class Model(Expert):
 
     def one(self, request):
         width, height = request.image.size_wh
-        scores = np.array([len(request.phrase) / 10 + request.image.pixels[0, 0, 0] / 100])
+        scores = np.array([len(request.phrase) / 20 + request.image.pixels[0, 0, 0] / 100])
         if request.capability == "point":
             return Points(points_xy=np.array([[1.0, 2.0]]), scores=scores)
         box = np.array([[0.0, 0, width, height if request.phrase != "nan" else np.nan]])
@@ -133,14 +137,51 @@ def test_a_failing_request_costs_few_calls():
     assert len(model.batches) == 13 and "model@1 failed: ValueError: cannot be read" in str(answers[-1])
 
 
-def test_batches_are_smaller_once_memory_ran_out():
+def calls(model, requests):
+    """How often the model is called for requests that it answers."""
+    before = len(model.batches)
+    assert not any(isinstance(a, ExpertError) for a in run_isolated(model, requests))
+    return len(model.batches) - before
+
+
+def test_an_error_in_place_is_of_its_request_and_asked_once():
+    class Knowing(Model):
+        def run(self, requests):
+            self.batches.append(list(requests))
+            return [ExpertError("too dark") if r.phrase == "dark" else self.one(r) for r in requests]
+
+    model = Knowing()
+    answers = run_isolated(model, asked(["a", "dark"] * 16, PICTURES[:1]))
+    assert [isinstance(a, ExpertError) for a in answers] == [False, True] * 16
+    assert len(model.batches) == 1 and str(answers[1]) == "too dark"
+
+
+def test_batches_are_smaller_for_a_while_once_memory_ran_out(monkeypatch):
     model = Model(room=1024, error=TorchError)
     requests = asked(["a"] * 16, PICTURES[-1:])  # 256 px each
     assert not any(isinstance(a, ExpertError) for a in run_isolated(model, requests))
-    first = len(model.batches)
-    assert first == 7 and model.batch_pixels == 1024
-    run_isolated(model, requests)
-    assert len(model.batches) == first + 4
+    assert len(model.batches) == 7
+    assert calls(model, requests) == 4
+    assert calls(model, asked(["a"] * 16, PICTURES[-1:], PointRequest)) == 7, "another capability is another matter"
+    monkeypatch.setattr(running, "LOWERED_S", 0.0)
+    assert calls(model, requests) == 7 and model.batch_pixels == 2**25, "what filled the memory may be gone"
+
+
+def test_one_request_that_never_fits_leaves_the_batches_of_others_as_they_are():
+    class Choosy(Model):
+        def one(self, request):
+            if request.phrase == "raise":
+                raise TorchError("no room")
+            return super().one(request)
+
+        def run(self, requests):
+            self.batches.append(list(requests))
+            return [self.one(r) for r in requests]
+
+    model = Choosy()
+    answers = run_isolated(model, asked(["a"] * 30 + ["raise"] + ["a"] * 33, PICTURES[:1]))
+    assert [isinstance(a, ExpertError) for a in answers] == [False] * 30 + [True] + [False] * 33
+    assert calls(model, asked(["a"] * 64, PICTURES[:1])) == 1
 
 
 def test_memory_that_can_be_given_back_is_before_anything_is_halved():
@@ -242,31 +283,63 @@ MASK = Mask.from_box((1, 1, 3, 3), (4, 4))
 DETECTIONS = Detections(boxes_xyxy=np.zeros((1, 4)), scores=np.zeros(1), labels=("a",), masks=(MASK,))
 
 
+def boxes(*boxes_xyxy):
+    n = len(boxes_xyxy)
+    return Detections(boxes_xyxy=np.array(boxes_xyxy, float), scores=np.zeros(n), labels=("a",) * n)
+
+
 @pytest.mark.parametrize(
     ("request_", "result", "problem"),
     [
         ("segment", Segmentation(mask=MASK, score=1.0), None),
         ("segment", Segmentation(mask=MASK, score=np.inf), "a score of inf"),
+        ("segment", Segmentation(mask=MASK, score=1.01), "a score of 1.01 where"),
+        ("segment", Segmentation(mask=None, score=1.0), "where 1 masks were expected"),
         ("segment", Segmentation(mask=Mask.from_box((0, 0, 1, 1), (4, 5)), score=1.0), "a mask of (4, 5)"),
         ("segment", Segmentation(mask=Mask((4, 4), b"52"), score=1.0), "runs do not fill"),
         ("segment", Segmentation(mask=Mask((4, 4), b"\xff"), score=1.0), "runs do not fill"),
         ("segment", Segmentation(mask=Mask((4, 4), b"203;"), score=1.0), "not coded"),
         ("segment", Mask.empty((4, 4)), "a Mask where Segmentation"),
         ("detect", DETECTIONS, None),
-        ("detect", replace(DETECTIONS, masks=(MASK, MASK)), "2 masks for 1 boxes"),
+        ("detect", replace(DETECTIONS, masks=(MASK, MASK)), "where 1 masks were expected"),
         ("detect", replace(DETECTIONS, masks=(Mask.empty((9, 9)),)), "a mask of (9, 9)"),
-        ("detect", replace(DETECTIONS, labels=(7,)), "labels that are not text"),
-        ("detect", replace(DETECTIONS, scores=np.array([np.nan])), "not finite"),
-        ("point", Points(points_xy=np.zeros((1, 2)), scores=np.array([np.nan])), "not finite"),
-        ("point", Points(points_xy=np.zeros((1, 3)), scores=np.zeros(1)), "points (1, 3)"),
-        ("read", TextLines(lines=("a",), boxes_xyxy=np.zeros((2, 4))), "boxes (2, 4) for 1 lines"),
+        ("detect", replace(DETECTIONS, labels=(7,)), "labels (7,) where a tuple of non-empty texts"),
+        ("detect", replace(DETECTIONS, labels=("",)), "labels ('',) where"),
+        ("detect", replace(DETECTIONS, labels=["a"]), "labels ['a'] where"),
+        ("detect", replace(DETECTIONS, scores=np.array([np.nan])), "scores outside [0, 1]"),
+        ("detect", replace(DETECTIONS, scores=np.array([-0.1])), "scores outside [0, 1]"),
+        ("detect", replace(DETECTIONS, scores=[0.5]), "scores as list"),
+        ("detect", replace(DETECTIONS, scores=np.zeros(1, np.float32)), "scores as float32"),
+        ("detect", boxes([0, 0, 4, 4], [1, 1, 1, 2]), None),
+        ("detect", boxes([0, 0, 1, 1], [-0.5, -0.5, 4.5, 4.5]), None),
+        ("detect", boxes([0, 0, 1, 1], [-0.6, 0, 1, 1]), "boxes outside the 4 x 4 px"),
+        ("detect", boxes([0, 0, 1, 4.6]), "such as [0.0, 0.0, 1.0, 4.6]"),
+        ("detect", boxes([np.nan, 0, 1, 1]), "boxes outside"),
+        ("detect", boxes([0, 0, 1, 1], [2, 0, 1, 1]), "end before they begin, such as [2.0, 0.0, 1.0, 1.0]"),
+        ("detect", replace(boxes([0, 0, 1, 1], [0, 0, 1, 1]), scores=np.array([0.1, 0.2])), "do not descend"),
+        ("point", Points(points_xy=np.zeros((1, 2)), scores=np.array([np.nan])), "scores outside"),
+        ("point", Points(points_xy=np.zeros((1, 3)), scores=np.zeros(1)), "points of shape (1, 3)"),
+        ("point", Points(points_xy=np.zeros((1, 2)), scores=np.zeros(2)), "scores of shape (2,)"),
+        ("point", Points(points_xy=None, scores=np.zeros(2)), "points as NoneType"),
+        ("point", Points(points_xy=np.array([[2.0, 9.0]]), scores=np.zeros(1)), "points outside the 4 x 4 px"),
+        ("read", TextLines(lines=("a",), boxes_xyxy=np.zeros((2, 4))), "boxes of shape (2, 4) where (1, 4)"),
+        ("read", TextLines(lines=(b"a",), boxes_xyxy=np.zeros((1, 4))), "where a tuple of texts was expected"),
+        ("read", TextLines(lines=("",), boxes_xyxy=np.zeros((1, 4))), None),
         ("read", TextLines(lines=(), boxes_xyxy=np.zeros((0, 4))), None),
+        ("upscale", Upscaled(image=Image(np.zeros((8, 8, 3), np.uint8))), None),
+        ("describe", Description(text="A cat."), None),
+        ("describe", Description(text=" "), "where 1 to 4000 characters"),
+        ("describe", Description(text="x" * 4001), "where 1 to 4000 characters"),
+        ("describe", Description(text=b"x"), "where 1 to 4000 characters"),
+        ("upscale", Upscaled(image=PICTURES[0]), "where an image of 8 x 8 px"),
+        ("upscale", Upscaled(image=np.zeros((8, 8, 3), np.uint8)), "where an image of 8 x 8 px"),
     ],
 )  # fmt: skip
 def test_results_that_do_not_fit_are_errors(request_, result, problem):
     asked = {
         "segment": SegmentRequest(image=PICTURES[0], box_xyxy=(0, 0, 2, 2)), "read": ReadRequest(image=PICTURES[0]),
         "detect": DetectRequest(image=PICTURES[0], phrase="a"), "point": PointRequest(image=PICTURES[0], phrase="a"),
+        "upscale": UpscaleRequest(image=PICTURES[0], scale=2), "describe": DescribeRequest(image=PICTURES[0], question="a"),
     }  # fmt: skip
 
     class Giving(Model):

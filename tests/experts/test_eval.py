@@ -51,7 +51,9 @@ class Knowing(Expert):
         self.phrases.add(request.phrase)
         boxes = [o.target_box_xyxy for o in objects if o.category == request.phrase]
         return Detections(
-            boxes_xyxy=np.array(boxes, float).reshape(-1, 4), scores=np.ones(len(boxes)), labels=("",) * len(boxes)
+            boxes_xyxy=np.array(boxes, float).reshape(-1, 4),
+            scores=np.ones(len(boxes)),
+            labels=(request.phrase,) * len(boxes),
         )
 
 
@@ -78,6 +80,24 @@ def test_a_blind_expert_has_no_figures_but_zero(views: list[View]) -> None:
     assert all(r.figures["precision"] is None for r in rows)
     shown = {name for view in views for name in view.names}
     assert shown < blind.phrases and len(blind.phrases) <= len(shown) + 2 * len(views) + 1
+
+
+def test_no_picture_is_timed_after_it_was_seen() -> None:
+    class Watching(Knowing):
+        seen: set[str]
+
+        def run(self, requests: Sequence[Request]) -> list[Result]:
+            if len({r.phrase for r in requests}) == 1:  # a first question: those that follow come together
+                again.extend(r.image.size_wh for r in requests if r.image.hash in self.seen)
+            self.seen.update(r.image.hash for r in requests)
+            return super().run(requests)
+
+    again: list[tuple[int, int]] = []
+    watching = Watching([])
+    watching.seen = set()
+    rows = list(evaluate_experts(ExpertSet({"detect": watching}), EvalPlan(levels=(1,), scenes=1, absent=5)))
+    assert [r.part for r in rows if r.what == "dense"] == ["resized", "native", "sliced"]
+    assert watching.seen and not again
 
 
 def test_a_failing_expert_is_no_figure(views: list[View]) -> None:
@@ -167,6 +187,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
         main(words.split())
     said = capsys.readouterr()
     assert end.value.code == 0 and "mAP50" in said.out and "\x1b" not in said.out and "EmojiDense" in said.out
+    assert said.out.count("asked for the categories shown and 1 others\n") == 2
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from visenv import Image, Mask, plugins
-from visenv.errors import BadValueError, MissingExtraError, UnknownNameError
+from visenv.errors import BadValueError, ExpertError, MissingExtraError, UnknownNameError
 from visenv.experts import DetectRequest, PointRequest, SegmentRequest, UpscaleRequest
 from visenv.testing import check_expert
 from visenv.testing._stand_ins import draw_scene
@@ -194,6 +194,32 @@ def test_of_boxes_that_lie_upon_each_other_the_surest_stays():
     assert clean_boxes(boxes, scores, (20, 15), threshold=0.0, overlap=1)[1] == [1, 0, 2, 5]
 
 
+@pytest.mark.parametrize("model_type", ["grounding-dino", "owlv2", "sam3"])
+def test_a_phrase_that_is_cut_off_is_said_once(make, caplog, model_type):
+    expert = make(model_type, threshold=0.0)
+    start = "a b c d e f g h i j k l m n o p q r s t u v w x y z a b c d e f"  # a letter is a token
+    left, right, short = f"{start} on the left", f"{start} on the right", "on the left"
+    requests = [DetectRequest(image=PICTURES[0], phrase=phrase) for phrase in (left, right, short, left)]
+    first, second, other, _ = expert.run(requests)
+    assert first.labels[:1] in ((), (left,)) and np.array_equal(first.scores, second.scores)
+    assert not np.array_equal(first.scores, other.scores)
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("visenv")]
+    assert len(said) == 2 and all("looks at the first" in line and start in line.lower() for line in said)
+
+
+@pytest.mark.parametrize("model_type", list(small_models.SAVE))
+def test_health_tries_the_device(torch, make, monkeypatch, model_type):
+    expert = make(model_type)
+    assert expert.health().startswith("loaded on cpu")
+
+    def fail(*_: object, **__: object):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\nlong story")
+
+    monkeypatch.setattr(torch, "ones", fail)
+    with pytest.raises(ExpertError, match=r"illegal memory access was encountered$"):
+        expert.health()
+
+
 SEGMENTS = [
     {"box_xyxy": (10.0, 12.0, 70.5, 60.0)},
     {"points_xy": ((30.0, 40.0),), "points_positive": (True,)},
@@ -323,7 +349,11 @@ def test_identities_follow_the_weights_and_the_options_that_change_results(saved
     first = make("owlv2")
     assert first.identity == make("owlv2").identity and first.name == "hf-owlv2"
     assert first.identity != make("owlv2", threshold=0.5).identity
-    assert first.identity == make("owlv2", embeddings_mb=1, batch=2).identity
+    assert first.identity == make("owlv2", embeddings_mb=1, batch=1).identity
+    together = make("owlv2", batch=2)  # rounded otherwise
+    assert together.identity == first.identity.replace("+", "/batch2+")
+    assert make("swin2sr", batch=3).identity == make("swin2sr").identity.replace("+", "/batch3+")
+    assert make("sam2", batch=2, prompts=4).version.endswith("/prompts4-pictures2")
     for file in saved("owlv2").iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     assert plugins.build("experts", f"hf:model={tmp_path}", device="cpu").identity == first.identity

@@ -38,10 +38,14 @@ for package in ("msgpack", "fastapi", "uvicorn", "httpx"):
 
 import httpx  # noqa: E402
 
-from visenv.experts.remote import RemoteExperts  # noqa: E402
-from visenv.experts.remote.calls import write_call  # noqa: E402
+from visenv.experts.remote import RemoteExperts, calls  # noqa: E402
 from visenv.experts.remote.frames import CONTENT_TYPE, MAGIC, pack  # noqa: E402
 from visenv.experts.remote.server import ExpertServer, ServerSettings, is_loopback, read_token  # noqa: E402
+
+
+def write_call(*arguments, **options) -> bytes:
+    return b"".join(calls.write_call(*arguments, **options))
+
 
 TOKEN = "a-token-of-the-tests-0123456789"
 
@@ -123,7 +127,7 @@ class Picky(Expert):
 
 
 def test_the_same_answers_and_identities_as_in_one_process(known):
-    requests = [r for image in pictures(5) for r in requests_of(image)]
+    requests = [r for image in pictures(5, (220, 240)) for r in requests_of(image)]
     here = ExpertSet(dict.fromkeys(sorted(known.capabilities), known))
     with serving(type(known)()) as server:
         for options in ({}, {"png": True}, {"batch": 2, "parallel": 3}):
@@ -189,6 +193,43 @@ def test_a_request_that_fails_fails_alone():
             assert outcome.labels == (phrase,)
 
 
+def test_failures_stay_with_their_requests_and_are_asked_once_over_the_wire():
+    image, expert = pictures(1)[0], Picky()
+    for phrases in ([f"fails {n}" for n in range(32)], ["fails", *(f"good {n}" for n in range(31))]):
+        expert.asked.clear()
+        with serving(expert) as server, connected(server.url) as there:
+            before = metric(server, "visenv_calls_total")
+            outcomes = there.execute([DetectRequest(image=image, phrase=p) for p in phrases])
+            assert [isinstance(o, ExpertError) for o in outcomes] == ["fails" in p for p in phrases]
+            assert metric(server, "visenv_calls_total") - before == 2, "once for the picture, once for all requests"
+
+
+def test_a_call_that_is_refused_is_asked_in_parts_until_what_it_is_refused_for_stands_alone():
+    image = pictures(1)[0]
+    phrases = ["a", "b" * 5000, "c", "d", "\ud800"]  # one longer than the wire takes, one that is no text
+    with serving(Picky()) as server, connected(server.url) as there:
+        outcomes = there.execute([DetectRequest(image=image, phrase=p) for p in phrases])
+    assert [getattr(o, "labels", None) for o in outcomes] == [("a",), None, ("c",), ("d",), None]
+    assert "422" in str(outcomes[1]) and "cannot be sent" in str(outcomes[4])
+
+
+def test_a_served_replay_is_known_as_the_expert_it_stands_for(tmp_path):
+    request = UpscaleRequest(image=pictures(1)[0], scale=2)
+    first = make_experts(f"embedded,cache={tmp_path}")
+    (expected,) = first.execute([request])
+    replayed = make_experts(f"embedded,replay={tmp_path}")
+    server = ExpertServer(replayed, ServerSettings(port=0))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        with connected(server.url) as there:
+            assert there.identities() == first.identities() == replayed.identities()
+            assert equal(there.execute([request])[0], expected)
+    finally:
+        server.stop()
+        thread.join(30)
+
+
 def test_answers_are_remembered_by_the_server():
     expert, image = Picky(), pictures(1)[0]
     with serving(expert) as server:
@@ -212,9 +253,9 @@ def test_more_calls_than_are_taken_come_back_later():
     with serving(Picky(sleep_s=0.05), concurrency=2) as server, connected(server.url, patience_s=60) as there:
         with ThreadPoolExecutor(16) as pool:
             outcomes = list(
-                pool.map(lambda n: there.execute([DetectRequest(image=image, phrase="x" * n)])[0], range(16))
+                pool.map(lambda n: there.execute([DetectRequest(image=image, phrase="x" * n)])[0], range(1, 17))
             )
-        assert [o.labels[0] for o in outcomes] == ["x" * n for n in range(16)]
+        assert [o.labels[0] for o in outcomes] == ["x" * n for n in range(1, 17)]
         assert metric(server, 'visenv_calls_total{status="503"}') > 0
 
 
@@ -283,6 +324,30 @@ def test_closing_ends_who_waits():
     assert isinstance(outcome, ExpertError) and "was closed" in str(outcome)
 
 
+def test_closing_ends_who_waits_for_a_reply(caplog):
+    expert = Picky(sleep_s=4.0)
+    with serving(expert) as server, ThreadPoolExecutor(1) as pool:
+        there = ExpertSet({"detect": RemoteExperts(server.url, patience_s=600)[0]})
+        waiting = pool.submit(there.execute, [DetectRequest(image=pictures(1)[0], phrase="b")])
+        while not expert.asked:
+            time.sleep(0.01)
+        there.close()
+        (outcome,) = waiting.result(1.0)
+    assert isinstance(outcome, ExpertError) and "was closed" in str(outcome)
+    assert not [r for r in caplog.records if "Asking again" in r.getMessage()]
+
+
+def test_a_connection_that_ended_meanwhile_is_made_anew_at_once():
+    image = pictures(1)[0]
+    with serving(Picky()) as server:
+        port = int(server.url.rpartition(":")[2])
+        there = ExpertSet({"detect": RemoteExperts(server.url, patience_s=0)[0]})
+        there.execute([DetectRequest(image=image, phrase="a")])
+    with serving(Picky(), port=port):
+        assert there.execute([DetectRequest(image=image, phrase="b")])[0].labels == ("b",)
+    there.close()
+
+
 def test_a_server_that_is_told_to_end_answers_what_it_is_asked_first():
     expert, image = Picky(sleep_s=1.0), pictures(1)[0]
     with ThreadPoolExecutor(1) as pool:
@@ -315,9 +380,9 @@ def test_an_address_is_enough_and_options_follow_it(known, monkeypatch):
 
 @pytest.mark.parametrize(
     ("options", "named"),
-    [({"patience_s": -1}, "patience_s"), ({"start_s": "soon"}, "start_s"), ({"timeout_s": 0}, "timeout_s"), ({"batch": 0}, "batch"), ({"parallel": True}, "parallel"),
+    [({"patience_s": -1}, "patience_s"), ({"start_s": "soon"}, "start_s"), ({"timeout_s": 0}, "timeout_s"), ({"batch": 0}, "batch"), ({"parallel": True}, "parallel"), ({"batch": 2.5}, "batch"), ({"parallel": 1.5}, "parallel"),
      ({"url": "ftp://a"}, "url"), ({"url": "http://"}, "url"), ({"url": "http://a:99999"}, "url"), ({"url": "127.0.0.1:8750"}, "url"),
-     ({"url": "http://a/?x=1"}, "url"), ({"url": "http://a..b"}, "url"), ({"url": "http://xn--"}, "url"), ({"url": "http://a%41"}, "url"),
+     ({"url": "http://a/?x=1"}, "url"), ({"url": "http://a..b"}, "url"), ({"url": "http://a%41"}, "url"),
      ({"url": "http://" + "a" * 300}, "url"), ({"url": "http://[::1"}, "url"), ({"url": "http://me:secret-word@a"}, "url"), ({"token_env": "NOT_SET_ANYWHERE"}, "token_env")],
 )  # fmt: skip
 def test_options_of_another_form_are_refused(options, named):
@@ -326,9 +391,8 @@ def test_options_of_another_form_are_refused(options, named):
     assert "secret-word" not in str(error.value)
 
 
-@pytest.mark.parametrize("package", ["msgpack", "httpx"])
-def test_a_package_that_is_not_installed_is_named_by_its_extra(monkeypatch, package):
-    monkeypatch.setitem(sys.modules, package, None)
+def test_a_package_that_is_not_installed_is_named_by_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "msgpack", None)
     with pytest.raises(MissingExtraError, match=r"visenv\[serve\]"):
         RemoteExperts("http://127.0.0.1:1", start_s=0)
 
@@ -470,7 +534,7 @@ HEAD = f"POST /v1/run HTTP/1.1\r\nHost: localhost\r\nContent-Type: {CONTENT_TYPE
         (HEAD + b"Content-Length: 99999999999\r\n\r\nVEX", b"413"),
         (HEAD + b"Content-Length: -1\r\n\r\n", b"400"),
         (HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nVEX\x01\x00", b"400"),
-        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"ffff\r\n" + bytes(0xFFFF) + b"\r\n" + (b"ffff\r\n" + bytes(0xFFFF) + b"\r\n") * 4, b"413"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"8\r\n" + MAGIC + b"\x00\xff\xff\xff\r\n" + (b"ffff\r\n" + bytes(0xFFFF) + b"\r\n") * 5, b"413"),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", b"400"),
         (b"GET /health HTTP/9.9\r\n\r\n", b"400"),
         (b"\x16\x03\x01\x02\x00\x01\x00", b""),
@@ -500,6 +564,127 @@ def test_whoever_hangs_up_leaves_nothing_behind(open_server):
     while metric(open_server, "visenv_calls_in_flight ") and time.monotonic() < until:
         time.sleep(0.05)
     assert metric(open_server, "visenv_calls_in_flight ") == 0
+
+
+def is_closed_within(server: ExpertServer, data: bytes, wait_s: float) -> bool:
+    """Whether the server closes a connection over which no more than ``data`` comes."""
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=wait_s) as line:
+        line.sendall(data)
+        with contextlib.suppress(ConnectionResetError):
+            try:
+                while line.recv(65536):
+                    pass
+            except TimeoutError:
+                return False
+        return True
+
+
+@pytest.mark.parametrize("data", [b"", b"POST /v1/r", HEAD, b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET /h"], ids=["nothing", "half a line", "no end of the headers", "half a second one"])  # fmt: skip
+def test_a_request_that_does_not_come_is_not_waited_for(known, monkeypatch, data):
+    monkeypatch.setattr("visenv.experts.remote.connections.HEAD_S", 0.4)
+    monkeypatch.setattr("visenv.experts.remote.server.KEEP_ALIVE_S", 1)
+    with serving(known, token=TOKEN) as server:
+        assert is_closed_within(server, data, 5.0)
+
+
+def test_a_body_that_does_not_come_after_its_refusal_is_not_waited_for(known, monkeypatch):
+    monkeypatch.setattr("visenv.experts.remote.connections.BODY_S", 0.3)
+    monkeypatch.setattr("visenv.experts.remote.connections.SLACK_S", 0.1)
+    with serving(known, token=TOKEN) as server:
+        start = time.monotonic()
+        assert is_closed_within(server, HEAD + b"Content-Length: 100\r\n\r\nVEX", 5.0)
+        assert time.monotonic() - start < 3
+
+
+def test_connections_above_the_limit_take_the_place_of_idle_ones(known):
+    with serving(known, token=TOKEN, concurrency=2) as server, contextlib.ExitStack() as kept:
+        host, port = server.url.removeprefix("http://").split(":")
+        lines = [kept.enter_context(socket.create_connection((host, int(port)), timeout=5)) for _ in range(12)]
+        ended = 0
+        for line in lines[:4]:  # the oldest
+            with contextlib.suppress(ConnectionResetError):
+                assert line.recv(1) == b""
+            ended += 1
+        assert ended == 4
+        for line in lines:
+            line.close()
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{server.url}/health", trust_env=False).status_code == 200:
+                    return
+        pytest.fail("no room again")
+
+
+# How much a call may hold
+
+
+def flat_pngs(number: int, side: int) -> list[Image]:
+    return [Image(np.full((side, side, 3), n, np.uint8)) for n in range(number)]
+
+
+def post(server: ExpertServer, body: bytes) -> httpx.Response:
+    return httpx.post(f"{server.url}/v1/run", content=body, headers=FORM, trust_env=False, timeout=60)
+
+
+def test_pictures_that_are_small_on_the_way_and_large_in_memory_are_refused(monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr("visenv.experts.remote.forms.decode_image", never)
+    bombs = flat_pngs(8, 600)
+    body = write_call([DetectRequest(image=i, phrase="a") for i in bombs], send={i.hash for i in bombs}, as_png=True)
+    assert len(body) < 2**17
+    with serving(Picky(), body_bytes=2**20) as server:
+        refused = post(server, body)
+        assert refused.status_code == 413 and str(2**20) in refused.text
+        assert metric(server, "visenv_call_bytes") == 0
+
+
+def test_a_png_that_is_larger_than_announced_is_not_decoded(monkeypatch):
+    large, small = flat_pngs(1, 600)[0], Image(np.zeros((600, 1, 3), np.uint8))
+    form = {"hash": small.hash, "size_hw": [600, 1], "encoding": "png", "num_bytes": len(large.to_png())}
+    call = {"capability": "detect", "requests": [{"image": small.hash, "phrase": "a"}], "images": [form]}
+    decoded = []
+    monkeypatch.setattr("visenv.experts.remote.forms.decode_image", lambda *_, **__: decoded.append(1))
+    with serving(Picky()) as server:
+        refused = post(server, pack(call) + large.to_png())
+    assert refused.status_code == 422 and "another size" in refused.text and not decoded
+
+
+def test_enlargements_above_the_longest_answer_are_refused_before_they_are_made():
+    twelve = pictures(12, (128, 128))
+    hashes = {i.hash for i in twelve}
+    with serving(LanczosUpscaler(), body_bytes=2**20) as server:
+        refused = post(server, write_call([UpscaleRequest(image=i, scale=16) for i in twelve], send=hashes))
+        assert refused.status_code == 413 and "longest answer" in refused.text
+        small = post(server, write_call([UpscaleRequest(image=i, scale=1) for i in twelve], send=()))
+        assert small.status_code == 200, "the pictures are there all the same"
+        assert metric(server, "visenv_call_bytes") == 0
+
+
+def test_the_client_cuts_its_calls_by_what_the_server_announces():
+    twelve = pictures(12, (128, 128))
+    requests = [UpscaleRequest(image=i, scale=4) for i in twelve]
+    expected = ExpertSet({"upscale": LanczosUpscaler()}).execute(requests)
+    with serving(LanczosUpscaler(), body_bytes=3 * 2**20) as server, connected(server.url) as there:
+        found = there.execute(requests)
+        assert all(equal(a, b) for a, b in zip(expected, found, strict=True))
+        assert not metric(server, 'visenv_calls_total{status="413"}') and metric(server, "visenv_calls_total") >= 12
+        (bad,) = there.execute([UpscaleRequest(image=twelve[0], scale=16)])
+        assert "413" in str(bad) and "--max-body-mib" in str(bad) and not isinstance(bad, TemporaryExpertError)
+
+
+def test_calls_together_hold_no_more_than_their_budget_and_come_back_later(monkeypatch):
+    monkeypatch.setattr("visenv.experts.remote.service.CALLS_HELD", 1)
+    images = pictures(6, (300, 300))  # 270 kB each: three at a time
+    expert = Picky(sleep_s=0.2)
+    with serving(expert, body_bytes=10**6) as server, connected(server.url, patience_s=60) as there:
+        with ThreadPoolExecutor(6) as pool:
+            found = list(pool.map(lambda i: there.execute([DetectRequest(image=i, phrase="a")])[0], images))
+        assert all(f.labels == ("a",) for f in found)
+        assert metric(server, 'visenv_calls_total{status="503"}') > 0 and metric(server, "visenv_call_bytes") == 0
 
 
 def test_a_picture_longer_than_a_body_is_refused_in_words(open_server):
@@ -539,8 +724,9 @@ def impostor(answer):
         server.server_close()
 
 
+PICKY = {"name": "picky", "version": "3", "weights_hash": "", "identity": "picky@3"}
 CATALOGUE = {
-    "wire": 1, "experts": {"detect": {"name": "picky", "version": "3", "weights_hash": ""}}, "limits": {"body_bytes": 10**6, "requests": 9},
+    "wire": 1, "experts": {"detect": PICKY}, "limits": {"body_bytes": 10**7, "answer_bytes": 10**7, "requests": 9},
 }  # fmt: skip
 
 
@@ -567,7 +753,7 @@ def replying(status: int, kind: str, body: bytes, **headers: str):
         replying(200, "text/html", b"<html>hello</html>"),
         replying(200, CONTENT_TYPE, b"<html>hello</html>"),
         replying(200, CONTENT_TYPE, pickle.dumps(print)),
-        replying(200, CONTENT_TYPE, pack({"identity": {"name": "picky", "version": "3", "weights_hash": ""}, "outcomes": []})),
+        replying(200, CONTENT_TYPE, pack({"identity": PICKY, "outcomes": []})),
         replying(302, "text/html", b"", Location="http://127.0.0.1:1/"),
         replying(409, CONTENT_TYPE, pack({"unknown": ["0" * 64]})),
         replying(409, "text/html", b"conflict"),
@@ -624,10 +810,8 @@ def test_a_busy_gateway_in_front_is_asked_again():
         else:
             replying(200, CONTENT_TYPE, real["answer"])(handler)
 
-    from visenv.experts.remote.calls import Identity, write_answer
-
     found = Detections(boxes_xyxy=np.zeros((0, 4)), scores=np.zeros(0), labels=())
-    real["answer"] = write_answer(Identity(name="picky", version="3", weights_hash=""), [found])
+    real["answer"] = b"".join(calls.write_answer(calls.Identity(**PICKY), [found]))
     with impostor(answer) as url, connected(url, patience_s=30) as there:
         assert equal(there.execute([DetectRequest(image=pictures(1)[0], phrase="a")])[0], found)
 
@@ -812,6 +996,81 @@ def test_secrets_of_the_server_stay_there(monkeypatch):
         health = httpx.get(f"{server.url}/health", trust_env=False)
         assert health.status_code == 503 and health.json() == {"status": "unavailable"}
         assert isinstance(there.health()["detect"], TemporaryExpertError)
+
+
+class Unwell(Picky):
+    """Looks at itself for a while, and finds that it cannot answer."""
+
+    looks = 0
+
+    def health(self) -> str:
+        self.looks += 1
+        time.sleep(self.sleep_s)
+        raise ExpertError("the device is gone")
+
+
+def health_of(server: ExpertServer) -> int:
+    return httpx.get(f"{server.url}/health", trust_env=False, timeout=30).status_code
+
+
+def test_while_nobody_knows_it_is_not_said_to_be_well():
+    expert = Unwell(sleep_s=0.5)
+    with serving(expert) as server, ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda _: health_of(server), range(8))) == [503] * 8 and expert.looks == 1
+        assert health_of(server) == 503 and expert.looks == 1
+
+
+def test_a_look_that_hangs_is_one_look_and_nothing_else_waits_for_it(monkeypatch):
+    monkeypatch.setattr("visenv.experts.remote.app.HEALTH_WAIT_S", 0.3)
+    expert = Unwell(sleep_s=4.0)
+    with serving(expert) as server, ThreadPoolExecutor(8) as pool:
+        start = time.monotonic()
+        assert list(pool.map(lambda _: health_of(server), range(8))) == [503] * 8 and expert.looks == 1
+        assert metric(server, "visenv_calls_in_flight") == 0 and time.monotonic() - start < 3
+
+
+def test_a_server_that_is_unwell_is_asked_once():
+    with serving(Unwell()) as server, connected(server.url, patience_s=30) as there:
+        start = time.monotonic()
+        said = there.health()["detect"]
+        assert isinstance(said, TemporaryExpertError) and "log" in str(said) and time.monotonic() - start < 3
+    with serving(Picky()) as server, connected(server.url) as there:
+        assert there.health() == {"detect": f"{server.url} answers"}
+
+
+@pytest.mark.parametrize("token", [None, TOKEN])
+def test_a_copy_under_ray_is_guarded_alike_and_made_without_the_token(monkeypatch, token):
+    """What Ray is given to make copies from, without Ray."""
+    from types import SimpleNamespace
+
+    from starlette.testclient import TestClient
+
+    from visenv.experts.remote import ray_serve
+
+    built = []
+    fake = SimpleNamespace(
+        ingress=lambda build: lambda: built.append(build),
+        deployment=lambda *_, **__: SimpleNamespace(bind=lambda: None),
+    )
+    monkeypatch.setattr(ray_serve, "_import_serve", lambda: fake)
+    ray_serve.make_deployment("embedded", ServerSettings(token=token))
+    (build,) = built
+    assert TOKEN.encode() not in pickle.dumps([cell.cell_contents for cell in build.__closure__])
+    with TestClient(build(), base_url="http://127.0.0.1") as client:
+        assert client.get("/v1/experts").status_code == (200 if token is None else 401)
+        assert client.get("/v1/experts", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+        stranger = client.get("/v1/experts", headers={"Host": "evil.example.org"})
+        assert stranger.status_code == (400 if token is None else 401)
+
+
+def test_it_listens_on_the_newer_loopback_too():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no ::1")
+    with serving(Picky(), host="::1") as server, connected(server.url) as there:
+        assert server.url.startswith("http://[::1]:")
+        assert there.execute([DetectRequest(image=pictures(1)[0], phrase="a")])[0].labels == ("a",)
 
 
 @pytest.fixture

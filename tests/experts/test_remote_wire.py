@@ -16,6 +16,8 @@ from PIL import Image as PilImage
 from visenv import ExpertSet, Image, Mask
 from visenv.errors import ExpertError
 from visenv.experts import (
+    DescribeRequest,
+    Description,
     Detections,
     DetectRequest,
     PointRequest,
@@ -30,12 +32,32 @@ from visenv.experts import (
 
 msgpack = pytest.importorskip("msgpack", reason="needs the extra `serve`: msgpack is not installed")
 
-from visenv.experts.remote.calls import Identity, read_answer, read_call, read_unknown, write_answer, write_call, write_unknown  # noqa: E402, I001 # fmt: skip
+from visenv.experts.remote import calls  # noqa: E402
+from visenv.experts.remote.arrival import Arrival  # noqa: E402
+from visenv.experts.remote.calls import Identity, read_answer, read_unknown  # noqa: E402
 from visenv.experts.remote.frames import MAGIC, FrameError, WireError, pack, unpack  # noqa: E402
 
-WHO = Identity(name="known", version="1", weights_hash="ab" * 32)
+WHO = Identity(name="known", version="1", weights_hash="ab" * 32, identity="known@1+abababababab")
 PICTURE = Image(np.random.default_rng(0).integers(0, 256, (7, 5, 3), np.uint8))
 OTHER = Image(np.zeros((3, 4, 3), np.uint8))
+
+
+def write_call(*arguments, **options) -> bytes:
+    return b"".join(calls.write_call(*arguments, **options))
+
+
+def write_answer(*arguments) -> bytes:
+    return b"".join(calls.write_answer(*arguments))
+
+
+def read_call(body: bytes, piece: int = 2**16, limit_bytes: int = 2**28):
+    """Read a call that comes in pieces."""
+    arrival = Arrival(limit_bytes=limit_bytes)
+    for start in range(0, len(body), piece):
+        if arrival.take(body[start : start + piece]):
+            arrival.open()
+    return arrival.finish()
+
 
 numbers = st.one_of(st.integers(-(2**53), 2**53), st.floats(allow_nan=False, allow_infinity=False))
 pairs = st.tuples(numbers, numbers)
@@ -101,6 +123,7 @@ def test_segment_requests_arrive_equal_whole_numbers_whole(requests):
         [DetectRequest(image=PICTURE, phrase="a “red” car\n\x00"), DetectRequest(image=OTHER, phrase="")],
         [PointRequest(image=PICTURE, phrase="x" * 4096)],
         [UpscaleRequest(image=OTHER, scale=4)],
+        [DescribeRequest(image=OTHER, question="What colour is “it”?")],
         [ReadRequest(image=PICTURE), ReadRequest(image=OTHER)],
         [SegmentRequest(image=PICTURE, box_xyxy=tuple(np.array([1.5, 2, 3, 4], np.float32)), points_xy=((np.int64(3), np.float64(0.1)),), points_positive=(np.True_,))],
     ],
@@ -127,6 +150,7 @@ def test_detections_come_back_equal(results):
     [
         (ReadRequest(image=PICTURE), TextLines(lines=("Café", ""), boxes_xyxy=np.arange(8.0).reshape(2, 4))),
         (PointRequest(image=PICTURE, phrase="a"), Points(points_xy=np.zeros((0, 2)), scores=np.zeros(0))),
+        (DescribeRequest(image=PICTURE, question="a?"), Description(text="Ein Café.")),
         (SegmentRequest(image=PICTURE), Segmentation(mask=Mask.empty((7, 5)), score=0.1 + 0.2)),
         (UpscaleRequest(image=OTHER, scale=2), Upscaled(image=Image(np.full((6, 8, 3), 7, np.uint8)))),
     ],
@@ -149,7 +173,7 @@ def test_a_result_that_has_no_form_fails_alone():
 
 
 def test_what_a_server_lacks():
-    assert read_unknown(write_unknown([PICTURE.hash])) == [PICTURE.hash]
+    assert read_unknown(*calls.write_unknown([PICTURE.hash])) == [PICTURE.hash]
     for wrong in ([], ["x"], [PICTURE.hash.upper()], [PICTURE.hash + "\n"], [1], "abc"):
         with pytest.raises(WireError):
             read_unknown(pack({"unknown": wrong}))
@@ -285,14 +309,14 @@ HOSTILE_CALLS = {
 @pytest.mark.parametrize("header", HOSTILE_CALLS.values(), ids=HOSTILE_CALLS)
 def test_calls_of_another_form_are_refused(header):
     with pytest.raises(WireError) as error:
-        call = read_call(pack(header, [bytes(36)]))
+        call = read_call(pack(header) + bytes(36))
         call.requests(call.images)
     assert len(str(error.value)) < 500 and "passwd" not in str(error.value)
 
 
 def test_a_good_call_of_that_kind_is_read():
     for header in (plain_call(), segment(), segment(previous={"size": [3, 4], "counts": b"<"})):
-        call = read_call(pack(header, [bytes(36)]))
+        call = read_call(pack(header) + bytes(36))
         assert call.requests(call.images)[0].image == OTHER
 
 
@@ -304,14 +328,14 @@ def test_a_good_call_of_that_kind_is_read():
 def test_png_of_other_content_is_refused(blob, size_hw):
     form = {"hash": OTHER.hash, "size_hw": size_hw, "encoding": "png", "num_bytes": len(blob)}
     with pytest.raises(WireError):
-        read_call(pack(plain_call(images=[form]), [blob]))
+        read_call(pack(plain_call(images=[form])) + blob)
     form["num_bytes"] = len(a_png())
-    assert read_call(pack(plain_call(images=[form]), [a_png()])).images
+    assert read_call(pack(plain_call(images=[form])) + a_png()).images
 
 
 def test_bytes_behind_the_last_picture_are_refused():
     with pytest.raises(WireError, match="1 bytes behind"):
-        read_call(pack(plain_call(), [bytes(37)]))
+        read_call(pack(plain_call()) + bytes(37))
 
 
 HOSTILE_OUTCOMES = {
@@ -345,7 +369,7 @@ def test_any_bytes_are_refused_in_words(data, in_frame):
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_a_call_with_a_byte_changed_is_refused_or_still_a_call(data):
-    body = bytearray(pack(segment(previous={"size": [3, 4], "counts": b"<"}), [bytes(36)]))
+    body = bytearray(pack(segment(previous={"size": [3, 4], "counts": b"<"})) + bytes(36))
     for _ in range(data.draw(st.integers(1, 3))):
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
     try:

@@ -207,6 +207,9 @@ def test_computing_in_half_numbers_stays_near(expert):
 def test_identities_follow_the_weights(torch, expert, checkpoint, tmp_path):
     again = plugins.build("experts", f"sam2:model={checkpoint},side={SIDE_PX},device=cpu,embeddings_mb=3")
     assert again.identity == expert.identity and again.identity.startswith("sam2@1/")
+    several = plugins.build("experts", f"sam2:model={checkpoint},side={SIDE_PX},device=cpu,prompts=8,pictures=2")
+    assert several.identity == expert.identity.replace("+", "/prompts8-pictures2+")  # rounded otherwise
+    assert several.health() == "loaded on cpu"
     weights = torch.load(checkpoint, weights_only=True)
     weights["model"]["no_mem_embed"] += 1
     other = tmp_path / "mine.pt"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,12 +31,15 @@ from visenv.experts.slicing import MergeSettings, Sliced, SlicedDetector, merge_
 from visenv.images import Image
 from visenv.masks import Mask, box_iou_matrix
 
-SIZES = [(512, 512), (1000, 500), (2048, 2048), (100, 700), (33, 4000), (513, 511)]
-SLICES = [(512, 0.2), (300, 0.0), (257, 0.33), (64, 0.75)]
+sys.path.insert(0, str(Path(__file__).parent))
+import sahi_golden
+
+GOLDEN = json.loads(sahi_golden.FILE.read_text())
+"""What the package gives; its scores and places tie, and overlaps lie on the threshold."""
 
 
-@pytest.mark.parametrize("size_wh", SIZES)
-@pytest.mark.parametrize(("size_px", "overlap"), SLICES)
+@pytest.mark.parametrize("size_wh", sahi_golden.SIZES)
+@pytest.mark.parametrize(("size_px", "overlap"), sahi_golden.SLICES)
 def test_slices_cover_the_picture(size_wh: tuple[int, int], size_px: int, overlap: float) -> None:
     boxes = slice_boxes(size_wh, size_px=size_px, overlap=overlap)
     covered = np.zeros(size_wh[::-1], bool)
@@ -44,14 +51,28 @@ def test_slices_cover_the_picture(size_wh: tuple[int, int], size_px: int, overla
     assert all(step <= size_px - int(overlap * size_px) for step in steps)
 
 
-@pytest.mark.parametrize("size_wh", SIZES)
-@pytest.mark.parametrize(("size_px", "overlap"), SLICES)
-def test_slices_are_those_of_sahi(size_wh: tuple[int, int], size_px: int, overlap: float) -> None:
-    slicing = pytest.importorskip("sahi.slicing", reason="compares with sahi: pip install sahi")
-    theirs = slicing.get_slice_bboxes(
-        *size_wh[::-1], size_px, size_px, overlap_height_ratio=overlap, overlap_width_ratio=overlap
-    )
-    assert [list(b) for b in slice_boxes(size_wh, size_px=size_px, overlap=overlap)] == theirs
+@pytest.mark.parametrize("case", GOLDEN["slices"], ids=lambda case: "{}x{} {} {}".format(*case))
+def test_slices_are_those_of_sahi(case: list[Any]) -> None:
+    width, height, size_px, overlap, columns, rows = case
+    wanted = [(x, y, x + min(size_px, width), y + min(size_px, height)) for y in rows for x in columns]
+    assert slice_boxes((width, height), size_px=size_px, overlap=overlap) == wanted
+
+
+@pytest.mark.parametrize("case", GOLDEN["merges"], ids=lambda case: "{finds} {how} {metric}".format(**case))
+def test_merging_is_sahis(case: dict[str, Any]) -> None:
+    rows = GOLDEN["inputs"][case["finds"]]
+    found = Detections(
+        boxes_xyxy=np.array([row[:4] for row in rows], float), scores=np.array([row[4] for row in rows]),
+        labels=tuple(row[5] for row in rows),
+    )  # fmt: skip
+    ours = merge_detections(found, MergeSettings(**{name: case[name] for name in ("how", "metric", "threshold")}))
+    got = zip(ours.boxes_xyxy.tolist(), ours.scores.tolist(), ours.labels, strict=True)
+    assert sorted([*box, round(score, 6), label] for box, score, label in got) == case["left"]
+
+
+def test_the_golden_values_are_what_sahi_gives() -> None:
+    pytest.importorskip("sahi", reason=f"compares with sahi: pip install --no-deps sahi=={GOLDEN['sahi']}")
+    assert {**sahi_golden.make_golden(), "sahi": GOLDEN["sahi"]} == GOLDEN
 
 
 def random_finds(seed: int, count: int) -> Detections:
@@ -62,28 +83,6 @@ def random_finds(seed: int, count: int) -> Detections:
     boxes[count // 2 :: 7] = boxes[: len(boxes[count // 2 :: 7])]
     scores = rng.integers(1, 20, count) / 20
     return Detections(boxes_xyxy=boxes, scores=scores, labels=tuple("ab"[k] for k in rng.integers(0, 2, count)))
-
-
-@pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("metric", ["ios", "iou"])
-@pytest.mark.parametrize("how", ["nmm", "nms"])
-def test_merging_is_sahis(seed: int, metric: str, how: str) -> None:
-    combine = pytest.importorskip("sahi.postprocess.combine", reason="compares with sahi: pip install sahi")
-    prediction = pytest.importorskip("sahi.prediction", reason="compares with sahi: pip install sahi")
-    found = random_finds(seed, 120)
-    theirs = [
-        prediction.ObjectPrediction(bbox=b, category_id="ab".index(n), category_name=n, score=s, full_shape=[300, 300])
-        for b, s, n in zip(found.boxes_xyxy.tolist(), found.scores.tolist(), found.labels, strict=True)
-    ]
-    kind = combine.GreedyNMMPostprocess if how == "nmm" else combine.NMSPostprocess
-    merged = kind(match_threshold=0.45, match_metric=metric.upper(), class_agnostic=False)(theirs)
-    wanted = sorted((tuple(p.bbox.to_xyxy()), round(p.score.value, 6), p.category.name) for p in merged)
-    ours = merge_detections(found, MergeSettings(how=how, metric=metric, threshold=0.45))  # type: ignore[arg-type]
-    got = sorted(
-        (tuple(b), round(s, 6), n)
-        for b, s, n in zip(ours.boxes_xyxy.tolist(), ours.scores.tolist(), ours.labels, strict=True)
-    )
-    assert got == wanted
 
 
 @settings(max_examples=30, deadline=None)
@@ -125,19 +124,19 @@ class Page(Expert):
         self.real, self.with_masks = real, with_masks
         self.shown: list[tuple[int, int]] = []
 
-    def run(self, requests: Sequence[Request]) -> list[Result]:
-        return [self.answer(request) for request in requests]
+    def run(self, requests: Sequence[Request]) -> list[Result | ExpertError]:
+        return [ExpertError("out of order") if r.phrase == "fault" else self.answer(r) for r in requests]
 
     def answer(self, request: Request) -> Detections:
         pixels, (width, height) = request.image.pixels, request.image.size_wh
-        if request.phrase == "fault":
-            raise ExpertError("out of order")
         self.shown.append((width, height))
         top, left = int(pixels[0, 0, 0]) + 256 * int(pixels[0, 0, 1]), int(pixels[0, 0, 2]) * 8
         boxes = (self.real - np.array([left, top] * 2)).clip(0, (width, height, width, height))
         boxes = boxes[(boxes[:, 2:] - boxes[:, :2]).min(1) > 8]
-        masks = tuple(Mask.from_box(b, (height, width)) for b in boxes) if self.with_masks else None
         scores = (boxes[:, 2:] - boxes[:, :2]).prod(1) / 2000  # a part of a thing is less sure than the whole
+        order = np.argsort(-scores, kind="stable")
+        boxes, scores = boxes[order], scores[order]
+        masks = tuple(Mask.from_box(b, (height, width)) for b in boxes) if self.with_masks else None
         return Detections(boxes_xyxy=boxes, scores=scores, labels=("x",) * len(boxes), masks=masks)
 
 
@@ -183,11 +182,13 @@ def test_points_are_centres_and_small_pictures_pass(page: SimpleNamespace) -> No
 
 
 def test_a_failing_slice_fails_its_request_alone(page: SimpleNamespace) -> None:
-    experts = ExpertSet({"detect": SlicedDetector(Page(page.real), size_px=256)})
-    good, bad = experts.execute([
+    inner = Page(page.real)
+    sliced = SlicedDetector(inner, size_px=256)
+    good, bad = ExpertSet({"detect": sliced}).execute([
         DetectRequest(image=page.image, phrase="x"), DetectRequest(image=page.image, phrase="fault")
     ])  # fmt: skip
     assert isinstance(good, Detections) and isinstance(bad, ExpertError) and "out of order" in str(bad)
+    assert len(inner.shown) == len(slice_boxes(page.image.size_wh, size_px=256, overlap=0.2)), "nothing is asked twice"
 
 
 @pytest.mark.parametrize(
@@ -199,6 +200,11 @@ def test_a_failing_slice_fails_its_request_alone(page: SimpleNamespace) -> None:
         ("sliced:metric=dice", "ios or iou"),
         ("sliced:threshold=0", "threshold"),
         ("sliced:of=embedded:threshold=7", "threshold"),
+        ("sliced:threshold=much", "threshold"),
+        ("sliced:size=512.7", "size"),
+        ("sliced:size=big", "size"),
+        ("sliced:overlap=some", "overlap"),
+        ("sliced:whole=no", "whole.*true or false"),
     ],
 )
 def test_wrong_options_are_refused(spec: str, said: str) -> None:

@@ -38,6 +38,37 @@ def test_resuming_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert all(torch.equal(once[key], twice[key]) for key in once)
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("--batch 4", "--batch 2: resume it so"),
+        ("--side 128 --rate 0.01", "--side 192 --rate 0.002: resume"),
+        ("--images 8 --stop 6", "begun with --images 4:"),
+        ("--batch 2 --processes 2", "--processes 1:"),
+        ("--batch 8 --processes 3", "multiple of --processes (3)"),
+        ("--batch 1 --processes 2", "multiple of --processes (2)"),
+        ("--images 1", "at least --batch (2)"),
+    ],
+)
+def test_a_training_is_resumed_with_its_settings(
+    more: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {"images": 4, "batch": 2, "processes": 1, "side": 192, "rate": 2e-3}
+    torch.save({"settings": settings}, tmp_path / trainer.CHECKPOINT)
+    with pytest.raises(SystemExit):
+        run(tmp_path, monkeypatch, *more.split())
+    assert said in capsys.readouterr().err
+
+
+def test_a_checkpoint_without_settings_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"step": 1}, tmp_path / trainer.CHECKPOINT)
+    with pytest.raises(SystemExit):
+        run(tmp_path, monkeypatch)
+    assert "does not say with which settings" in capsys.readouterr().err
+
+
 def test_two_processes_learn_from_the_whole_batch(tmp_path: Path) -> None:
     script = str(Path(trainer.__file__))
     command = [sys.executable, script, "--out", str(tmp_path), *"--images 4 --batch 2 --side 128 --every 2".split()]

@@ -122,6 +122,7 @@ def trained(package: Any, folder: Path) -> str:
 def test_a_trained_detector_finds_what_a_phrase_names(trained: str, caplog: pytest.LogCaptureFixture) -> None:
     expert = Ultralytics(trained, side=SIDE, threshold=0.1)
     assert expert.health() == "knows 3 classes: apple, car, cat"
+    assert Ultralytics(trained, side=SIDE, batch=4).version == expert.version.replace("/closed", "/batch4/closed")
     found = wrong = total = 0
     for index in range(1000, 1012):
         scene = draw(index)
@@ -227,6 +228,7 @@ def test_fastsam_chooses_among_its_masks(package: Any, folder: Path) -> None:
     model.save(str(path))
     expert = Ultralytics(str(path), side=128, threshold=1e-5, most=30)
     assert expert.name == "ultralytics-fastsam" and expert.capabilities == {"segment"}
+    assert expert.health() == "loaded on cpu"
     check_expert(expert)
     image = noise((120, 80))
     (whole,) = Ultralytics(str(path), role="detector", side=128, threshold=1e-5, most=30, overlap=0.9).run(
@@ -313,10 +315,26 @@ def test_nothing_is_fetched_and_options_are_checked(package: Any, folder: Path, 
     path = build(package, folder, "yolo11n")
     for options in (
         {"role": "segmenter"}, {"role": "x"}, {"vocabulary": "open"}, {"vocabulary": "x"}, {"side": 8}, {"threshold": 2}, {"most": 0},
-        {"batch": -1}, {"device": "tpu"},
+        {"batch": -1}, {"device": "tpu"}, {"side": 650}, {"side": "big"}, {"overlap": -1}, {"overlap": -1.0},
     ):  # fmt: skip
         with pytest.raises(BadValueError):
             Ultralytics(path, **options)  # type: ignore[arg-type]
+
+
+def test_options_that_a_model_does_not_have_are_refused(package: Any, folder: Path) -> None:
+    from ultralytics.models.sam import build as builders
+
+    torch.save(builders.build_mobile_sam().state_dict(), folder / "mobile_sam.pt")
+    for option in ({"threshold": 0.9}, {"most": 3}, {"overlap": 0.1}, {"vocabulary": "closed"}, {"batch": 2}):
+        with pytest.raises(BadValueError, match="SAM has"):
+            Ultralytics(str(folder / "mobile_sam.pt"), **option)  # type: ignore[arg-type]
+    with pytest.raises(BadValueError, match="is a SAM"):
+        Ultralytics(str(folder / "mobile_sam.pt"), role="detector")
+    for side in (96, "big"):
+        with pytest.raises(BadValueError, match="side"):
+            Ultralytics(str(folder / "mobile_sam.pt"), side=side)  # type: ignore[arg-type]
+    with pytest.raises(BadValueError, match=r"vocabulary.*FastSAM has"):
+        Ultralytics(build(package, folder, "yolo11n-seg"), role="segmenter", vocabulary="open")
 
 
 def test_importing_it_turns_everything_off_that_reaches_out(package: Any) -> None:

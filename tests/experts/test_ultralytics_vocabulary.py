@@ -30,6 +30,10 @@ def vocabulary() -> Vocabulary:
         ("dog that bites a man", "dog"), ("a woman wearing a hat", "person"), ("mouse on the table", "mouse"), ("group of people", "person"),
         ("hot dogs", "hot dog"), ("two apples", "apple"), ("CATS!", "cat"),
         ("unicorn", ""), ("car door", ""), ("the lid of the cup", ""), ("glasses", ""), ("what keeps a swimmer afloat", ""), ("", ""),
+        ("no car", ""), ("not a car", ""), ("everything except the car", ""), ("non-car", ""), ("cats but no dogs", "cat"), ("person not on a bench", "person"),
+        ("cat-shaped knife", "knife"), ("dog-like cup", "cup"), ("orange coloured cat", "cat"), ("a dog like a bear", "dog"),
+        ("toy car", ""), ("a toy red truck", ""), ("stuffed bear", "teddy bear"), ("picture of a car", ""), ("race car", "car"),
+        ("a glass of wine", "wine glass"), ("sea lion", ""), ("a sea horse and a horse", "horse"),
         ("the thing on the left", ""), ("person's", "person"), ("catss", ""), ("x" * 5000, ""),
     ],
 )  # fmt: skip
@@ -46,6 +50,10 @@ def test_generic_words_name_every_class_and_other_spellings_are_names(vocabulary
     )
     assert other.match("sofas") == (0,) and other.match("aerosol cans") == (1,) and other.match("mouse") == (2,)
     assert other.match("a sneaker") == (3,) and other.match("sofa beds") == (4,)
+    bears = Vocabulary({0: "bear", 1: "dog", 2: "No entry"})
+    assert bears.match("bear") == bears.match("polar bears") == (0,) and bears.match("no entry") == (2,)
+    assert bears.match("teddy bear") == bears.match("hot dogs") == ()
+    assert Vocabulary({}).match("teddy bear") == ()
 
 
 @given(phrase=st.text(max_size=60), names=st.lists(st.text(max_size=12), max_size=5))

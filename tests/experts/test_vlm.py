@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.server
 import io
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,10 +23,21 @@ from PIL import Image as PilImage
 
 pytest.importorskip("openai", reason='needs `pip install "visenv[openai]"`')
 
+from visenv import VisenvEnv
 from visenv.errors import BadValueError, ExpertError, TemporaryExpertError, UnknownNameError
-from visenv.experts import Detections, DetectRequest, Expert, ExpertSet, PointRequest, ReadRequest, make_experts
+from visenv.experts import (
+    DescribeRequest,
+    Description,
+    Detections,
+    DetectRequest,
+    Expert,
+    ExpertSet,
+    PointRequest,
+    ReadRequest,
+    make_experts,
+)
 from visenv.experts.vlm import VLM, _replies
-from visenv.experts.vlm._dialects import resized_wh
+from visenv.experts.vlm._dialects import DIALECTS, resized_wh
 from visenv.experts.vlm._replies import (
     ReplyError,
     read_items,
@@ -31,6 +45,7 @@ from visenv.experts.vlm._replies import (
     read_numbers,
     read_point_tags,
     read_point_triples,
+    says_none,
     thought_through,
 )
 from visenv.images import Image, decode_image
@@ -178,10 +193,41 @@ def test_points_of_every_style(
 
 def test_a_model_without_boxes_reads_but_does_not_detect(server: Server, make: Callable[..., VLM]) -> None:
     expert = make(style="molmo")
-    assert expert.capabilities == {"point", "read"}
+    assert expert.capabilities == {"point", "read", "describe"}
     server.reactions = [says("EXIT\nGATE 7\n")]
     (read,) = expert.run([ReadRequest(image=scene())])
     assert read.lines == ("EXIT", "GATE 7") and read.boxes_xyxy.tolist() == [[0.0, 0.0, 200.0, 100.0]] * 2  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("style", sorted(DIALECTS))
+def test_a_question_is_answered_in_words(server: Server, make: Callable[..., VLM], style: str) -> None:
+    server.reactions = [says("<think>Hm.</think>A cat\n  sleeps\x1b[31m on a sofa. There is no dog.")]
+    (found,) = make(style=style).run([DescribeRequest(image=scene(), question="What does {phrase} mean?")])
+    assert found == Description(text="A cat sleeps [31m on a sofa. There is no dog.")
+    texts = [part["text"] for part in server.asked[0]["messages"][-1]["content"] if part["type"] == "text"]
+    assert "".join(texts).endswith(": What does {phrase} mean?")
+
+
+@pytest.mark.parametrize(
+    ("reply", "finish"),
+    [("", "stop"), (" \n", "stop"), ("A cat and", "length"), ("x" * 4001, "stop"), ("I'm sorry, I can't help.", "stop"),
+     ("<think>A cat", "stop")],
+    ids=["empty", "blank", "cut", "long", "excuse", "thought"],
+)  # fmt: skip
+def test_no_words_of_use_are_no_description(server: Server, make: Callable[..., VLM], reply: str, finish: str) -> None:
+    server.reactions = [says(reply, finish)]
+    (found,) = make().run([DescribeRequest(image=scene(), question="What is it?")])
+    assert isinstance(found, ExpertError) and "reply" in str(found)
+
+
+def test_an_agent_asks_about_a_picture_and_reads_the_answer(server: Server) -> None:
+    server.reactions = [says("A red car.")]
+    env = VisenvEnv("EmojiRef", experts=f"describer=vlm:model=some/model,url={server.url}")
+    assert "describe" not in VisenvEnv("EmojiRef").rules.toolset
+    env.reset(seed=0)
+    call = {"name": "describe", "arguments": {"image": "img_0", "question": "What is it?"}}
+    assert env.step(call)[0]["feedback"] == "A red car."
+    env.experts.close()
 
 
 def test_the_picture_travels_lossless_and_is_encoded_once(
@@ -205,22 +251,14 @@ def test_the_picture_travels_lossless_and_is_encoded_once(
         assert body["model"] == "some/model" and not body.get("stream")
 
 
-def test_equal_questions_are_asked_once(server: Server, make: Callable[..., VLM]) -> None:
-    server.reactions = [says(BOXES)]
-    expert = make()
-    requests = [DetectRequest(image=scene(), phrase="cat")]
-    assert expert.run(requests)[0].boxes_xyxy.tolist() == expert.run(requests)[0].boxes_xyxy.tolist()  # type: ignore[union-attr]
-    assert len(server.asked) == 1
-
-
-def test_a_reply_that_could_not_be_read_is_not_kept(server: Server, make: Callable[..., VLM]) -> None:
-    expert, requests = make(), [DetectRequest(image=scene(), phrase="cat")]
-    server.reactions = [says("[[1]]")]
-    with pytest.raises(ExpertError):
-        expert.run(requests)
-    server.reactions = [says(BOXES)]
-    (found,) = expert.run(requests)
-    assert isinstance(found, Detections) and len(found.labels) and len(server.asked) == 2
+def test_a_reply_that_could_not_be_read_is_not_kept_and_one_that_could_is(
+    server: Server, make: Callable[..., VLM]
+) -> None:
+    experts, requests = ExpertSet({"detect": make()}), [DetectRequest(image=scene(), phrase="cat")]
+    server.reactions = [says("[[1]]"), says(BOXES)]
+    (bad,), (good,), (again,) = (experts.execute(requests) for _ in range(3))
+    assert isinstance(bad, ExpertError) and isinstance(good, Detections) and len(good.labels)
+    assert again is good and len(server.asked) == 2
 
 
 def test_check_expert(server: Server) -> None:
@@ -233,6 +271,7 @@ def test_check_expert(server: Server) -> None:
             "Loc": BOXES,
             "Poi": '[{"point_2d": [7, 9]}]',
             "Spo": '[{"bbox_2d": [1, 2, 30, 40], "text_content": "A"}]',
+            "Ans": "A thing.",
         }
         says(found[text[:3]])(handler)
 
@@ -244,6 +283,9 @@ def test_replies_that_are_cut_off_keep_what_is_complete(server: Server, make: Ca
     server.reactions = [says('[{"bbox_2d": [100, 200, 500, 1000], "label": "cat"}, {"bbox_2d": [100, 2', "length")]
     (found,) = make().run([DetectRequest(image=scene(), phrase="cats")])
     assert len(found.labels) == 1  # type: ignore[union-attr]
+    server.reactions = [says('[{"bbox_2d": [100, 200, 5', "length")]
+    (nothing,) = make().run([DetectRequest(image=scene(), phrase="cats")])
+    assert isinstance(nothing, ExpertError) and "max_tokens" in str(nothing)
 
 
 @pytest.mark.parametrize(
@@ -265,6 +307,10 @@ def test_replies_that_are_cut_off_keep_what_is_complete(server: Server, make: Ca
         (answers(b"\x1f\x8b\x08", 200, content_encoding="gzip"), ExpertError, "encoding"),
         (says(None), ExpertError, "expected text"),
         (says("I see 3 cats at (10, 20)."), ExpertError, "no known form"),
+        (says("I'm sorry, I can't help with that."), ExpertError, "no known form"),
+        (says("<think>Is it"), ExpertError, "max_tokens"),
+        (says("", "length"), ExpertError, "max_tokens"),
+        (says("", "content_filter"), ExpertError, "withheld"),
         (says('[{"bbox_2d": [1, 2, 3]}]'), ExpertError, "bbox_2d"),
         (lambda handler: handler.pour(200, 0.0), ExpertError, "more than"),
         (lambda handler: handler.pour(500, 0.0), ExpertError, "more than"),
@@ -281,10 +327,9 @@ def test_a_bad_server_is_an_error_and_never_a_finding(
     monkeypatch.setenv("MY_KEY", "secret-key-1")
     server.reactions = [reaction]
     started = time.monotonic()
-    with pytest.raises(ExpertError) as caught:
-        make(timeout_s=0.6, key_env="MY_KEY").run([DetectRequest(image=scene(), phrase="cat")])
-    assert type(caught.value) is error, caught.value
-    assert words in str(caught.value) and "secret-key-1" not in str(caught.value)
+    (given,) = make(timeout_s=0.6, key_env="MY_KEY").run([DetectRequest(image=scene(), phrase="cat")])
+    assert isinstance(given, error) and isinstance(given, TemporaryExpertError) == (error is TemporaryExpertError)
+    assert words in str(given) and "secret-key-1" not in str(given)
     assert time.monotonic() - started < 5
 
 
@@ -308,7 +353,56 @@ def test_one_bad_reply_fails_alone_and_the_others_are_not_asked_again(server: Se
     answered = ExpertSet({"detect": expert}).execute(requests)
     assert [isinstance(one, ExpertError) for one in answered] == [False, True, False, False]
     asked = [decode(body).size_wh for body in server.asked]
-    assert all(asked.count(size) == 1 for size in sizes if size != (31, 20))
+    assert sorted(asked) == sizes
+
+
+def test_a_key_that_is_refused_is_not_tried_for_every_question(server: Server, make: Callable[..., VLM]) -> None:
+    server.reactions = [answers(b'{"error": {"message": "bad key"}}', 401)]
+    requests = [DetectRequest(image=scene(k, (30, 20)), phrase="cat") for k in range(16)]
+    answered = ExpertSet({"detect": make(threads=2)}).execute(requests)
+    assert all(isinstance(one, ExpertError) and "bad key" in str(one) for one in answered)
+    assert len(server.asked) <= 4
+
+
+def test_a_server_that_is_away_costs_patience_once_and_what_was_answered_stays(
+    server: Server, make: Callable[..., VLM]
+) -> None:
+    server.reactions = [says(BOXES), answers(b"", 503)]
+    requests = [DetectRequest(image=scene(k, (30, 20)), phrase="cat") for k in range(8)]
+    started = time.monotonic()
+    answered = make(threads=1, patience_s=0.5).run(requests)
+    assert time.monotonic() - started < 2.0
+    assert isinstance(answered[0], Detections)
+    assert all(isinstance(one, TemporaryExpertError) for one in answered[1:])
+
+
+INTERRUPTED = """
+import os, signal, sys, threading
+import numpy as np
+from visenv import Image
+from visenv.experts import DetectRequest
+from visenv.experts.vlm import VLM
+
+expert = VLM("m", url=sys.argv[1], timeout_s=60)
+request = DetectRequest(image=Image(np.zeros((20, 30, 3), np.uint8)), phrase="cat")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a shell
+threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    expert.run([request] * 4)
+except KeyboardInterrupt:
+    expert.close()
+    print("interrupted")
+"""
+
+
+def test_an_interrupt_does_not_wait_for_answers(server: Server) -> None:
+    server.reactions = [lambda handler: handler.server.stopping.wait(30)]  # type: ignore[attr-defined]
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, server.url], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout == "interrupted\n" and done.returncode == 0, done.stderr
+    assert time.monotonic() - started < 20
 
 
 def decode(body: dict[str, Any]) -> Image:
@@ -362,6 +456,8 @@ def test_made_by_name(server: Server) -> None:
         ({"timeout_s": float("nan")}, BadValueError),
         ({"threads": 0}, BadValueError),
         ({"max_tokens": True}, BadValueError),
+        ({"max_tokens": 1.5}, BadValueError),
+        ({"patience_s": "long"}, BadValueError),
     ],
 )
 def test_options_are_checked(options: dict[str, Any], error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -433,6 +529,58 @@ def test_forms_that_are_refused(read: Callable[[str], Any], text: str) -> None:
         read(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", " \n", "None.", "none", "0", "There are none.", "There are no cats in the image.", "There is no \"red cat\" in this picture.",
+        "There are 0 cats.", "No cats found.", "No cats are visible in the image.", "This isn't in the image.", "**None**",
+        "I don\u2019t see any cats in this image.", "The image does not contain any cats.", "The picture shows no cat.",
+        "The cat is not visible.", "There isn't a cat on the sofa.", "Nothing found.",
+    ],
+)  # fmt: skip
+def test_sentences_that_say_that_there_is_none(text: str) -> None:
+    assert says_none(text)
+    assert read_items(text) == read_point_tags(text) == read_point_triples(text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I'm sorry, I can't help with that.", "The cat is on the left sofa.", "There are two cats, top left and centre.",
+        "There is a cat.", "I can't see an image.", "There is no image.", "No image provided.", "The image is not visible.",
+        "There is no doubt that the cat is on the sofa.", "There is no dog but a cat in the centre.", "No.", "No problem.", "Sure!",
+        "There are no cats on the sofa. One is on the floor.", "There are no cats, only a dog.", "Yes", "I cannot determine that.",
+        "There is no way to tell.", "Here: []", "no cats " * 100,
+    ],
+)  # fmt: skip
+def test_words_that_say_anything_else_are_refused(text: str) -> None:
+    assert not says_none(text)
+    for read in (read_items, read_point_tags, read_point_triples):
+        with pytest.raises(ReplyError):
+            read(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("There is no text in the image.", []), ("The image does not contain any text.", []), ("NOTHING\nFOUND", ["NOTHING", "FOUND"]),
+        ("No dogs found", ["No dogs found"]), ("SORRY, WE ARE CLOSED", ["SORRY, WE ARE CLOSED"]), ("NO EXIT", ["NO EXIT"]),
+        ("I'm sorry, I can't read this.", None), ("I cannot read the text in this picture.", None), ("As an AI, I do not", None),
+        ("I\u2019m unable to view images.\nTry again.", None),
+    ],
+)  # fmt: skip
+def test_excuses_are_no_text_of_the_picture(text: str, lines: list[str] | None) -> None:
+    if lines is not None:
+        assert read_lines(text) == lines
+        return
+    with pytest.raises(ReplyError, match="excuse"):
+        read_lines(text)
+
+
+def test_the_last_line_of_a_reply_that_was_cut_off_is_left_out() -> None:
+    assert read_lines("EXIT\nGATE 7\nTERMI", cut=True) == ["EXIT", "GATE 7"]
+
+
 @pytest.mark.parametrize("value", [True, "3", None, [1], 1e999, 10**400, float("nan")])
 def test_coordinates_are_numbers(value: Any) -> None:
     with pytest.raises(ReplyError):
@@ -483,7 +631,8 @@ def test_whatever_a_model_writes_is_read_or_refused(text: str, cut: bool) -> Non
             assert np.isfinite(read_numbers(item, "bbox_2d", 4)).all()
     except ReplyError:
         pass
-    assert all(line == " ".join(line.split()) != "" for line in read_lines(text))
+    with contextlib.suppress(ReplyError):
+        assert all(line == " ".join(line.split()) != "" for line in read_lines(text, cut=cut))
 
 
 @given(

@@ -10,7 +10,7 @@ from visenv.leaderboard.cast import Cast
 from visenv.leaderboard.runner import jobs_of
 from visenv.leaderboard.sampling import choose_indices, player_seed
 
-from visenv.errors import BadValueError, InfrastructureError, UnknownNameError, UnsuitedError
+from visenv.errors import BadValueError, InfrastructureError, UnknownNameError, UnsuitedError, VisenvError
 from visenv.experts import ExpertSet
 
 FROZEN = [53, 497, 342, 428, 184]
@@ -317,6 +317,26 @@ def test_samples_are_the_same_for_every_agent_and_grow_with_the_limit(settings):
     assert [j.index for j in jobs_of(Cast(settings(limit=None)))] == list(range(40))
     train = jobs_of(Cast(settings(limit=50, split="TRAIN")))
     assert len({j.index for j in train}) == 50 and all(0 <= j.index < 100_000 and j.split == "train" for j in train)
+
+
+def test_threads_reach_every_embedded_expert_that_does_not_say_how_many(settings):
+    cast = Cast(
+        settings(experts="sliced:of=embedded:threshold=0.4;input_px=256,size=64,segmenter=embedded:threads=5"),
+        threads=1,
+    )
+    made = cast.experts.experts
+    assert (made["detect"].inner.threads, made["upscale"].threads, made["segment"].threads) == (1, 1, 5)
+    assert made["detect"].size_px == 64 and made["detect"].inner.threshold == 0.4
+    assert cast.info.experts == "sliced:of=embedded:threshold=0.4;input_px=256,size=64,segmenter=embedded"
+    assert Cast(settings(experts="detector=sliced"), threads=1).experts.experts["detect"].inner.threads == 1
+
+
+def test_a_cast_that_cannot_be_made_closes_its_experts(settings, monkeypatch):
+    closed = []
+    monkeypatch.setattr(ExpertSet, "close", lambda self: closed.append(self))
+    with pytest.raises(VisenvError):
+        Cast(settings(memory="elephant"))
+    assert len(closed) == 1
 
 
 def test_sampling_is_frozen():

@@ -2,6 +2,8 @@
 
 from ._protocol import (
     Capability,
+    DescribeRequest,
+    Description,
     Detections,
     DetectRequest,
     Expert,
@@ -23,6 +25,8 @@ from .store import ResultStore
 __all__ = [
     "ROLES",
     "Capability",
+    "DescribeRequest",
+    "Description",
     "DetectRequest",
     "Detections",
     "Expert",

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ExpertError
 from ..images import Image
 from ..masks import Mask
+from ._options import check_count
 from ._protocol import Capability, Expert, Request, Result, Segmentation, SegmentRequest
-from ._torch import autocast, check_count, pick_device
+from ._torch import autocast, pick_device, say_passes, try_device
 from .embeddings import EmbeddingCache
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class PromptableSegmenter(Expert):
     the model's several candidates, for it is ambiguous, and so does ``prefer="area"``; the candidate returned is the surest or
     the largest. Boxes, several clicks and refinements ask for its one mask.
 
-    Subclasses set ``mask_hw`` and write :meth:`embed` and :meth:`decode`.
+    Subclasses set ``mask_hw`` and a version that ends in ``passes``, and write :meth:`embed` and :meth:`decode`.
     """
 
     capabilities: frozenset[Capability] = frozenset({"segment"})
@@ -85,6 +86,8 @@ class PromptableSegmenter(Expert):
         on_cpu = self.device.type == "cpu"
         self.prompts = check_count("prompts", prompts, low=0) or (1 if on_cpu else 32)
         self.pictures = check_count("pictures", pictures, low=0) or (1 if on_cpu else 8)
+        self.passes = say_passes(self.device, prompts=self.prompts, pictures=self.pictures)
+        """End of the version."""
         self.across = not on_cpu
         """Whether prompts over several pictures share a pass: it fills a GPU, and only copies embeddings about on a CPU."""
         self.embeddings: EmbeddingCache[Any] = EmbeddingCache(
@@ -180,6 +183,11 @@ class PromptableSegmenter(Expert):
         dense = torch.from_numpy(mask.to_dense()).to(self.device, torch.float32)[None, None]
         scaled = dense * MASK_SCALE + MASK_BIAS
         return functional.interpolate(scaled, self.mask_hw, mode="bilinear", align_corners=False, antialias=True)
+
+    def health(self) -> str:
+        """Say where the model is loaded, after computing something there."""
+        try_device(self.device)
+        return f"loaded on {self.device}"
 
     def trim(self) -> bool:
         """Forget the embeddings."""

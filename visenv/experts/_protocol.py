@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -11,11 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ..answers import Box
+from ..errors import ExpertError
 from ..images import Image
 from ..masks import Mask
 
 __all__ = [
+    "MAX_DESCRIPTION",
     "Capability",
+    "DescribeRequest",
+    "Description",
     "DetectRequest",
     "Detections",
     "Expert",
@@ -31,7 +35,7 @@ __all__ = [
     "Upscaled",
 ]
 
-Capability = Literal["detect", "segment", "point", "upscale", "read"]
+Capability = Literal["detect", "segment", "point", "upscale", "read", "describe"]
 """What an expert can be asked for."""
 
 
@@ -112,6 +116,19 @@ class ReadRequest:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DescribeRequest:
+    """Answer a question about an image in words."""
+
+    capability: ClassVar[Capability] = "describe"
+    image: Image
+    question: str
+
+    def key(self) -> tuple[Any, ...]:
+        """Return what the answer depends on besides the expert: the cache key."""
+        return self.capability, self.image.hash, self.question
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Detections:
     """Boxes by descending score."""
 
@@ -159,8 +176,17 @@ class TextLines:
     boxes_xyxy: npt.NDArray[np.float64]
 
 
-Request = DetectRequest | SegmentRequest | PointRequest | UpscaleRequest | ReadRequest
-Result = Detections | Segmentation | Points | Upscaled | TextLines
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Description:
+    """What an expert says in words."""
+
+    text: str
+    """At most ``MAX_DESCRIPTION`` characters, not only spaces."""
+
+
+MAX_DESCRIPTION = 4000
+Request = DetectRequest | SegmentRequest | PointRequest | UpscaleRequest | ReadRequest | DescribeRequest
+Result = Detections | Segmentation | Points | Upscaled | TextLines | Description
 
 
 class Expert(ABC):
@@ -179,14 +205,21 @@ class Expert(ABC):
     capabilities: frozenset[Capability]
     """What it answers."""
     batch_pixels: int = 2**25
-    """Most pixels that one batch holds, a picture counted for each request about it; a larger one comes alone. Lowered when memory
-    runs out."""
+    """Most pixels that one batch holds, a picture counted for each request about it; a larger one comes alone. Batches are smaller
+    for a while after memory ran out."""
     mixed_sizes: bool = False
     """Whether a batch may hold pictures of several sizes."""
+    _lowered: Mapping[
+        Capability, tuple[int, float]
+    ] = {}  # pixels that fit instead, and until when; kept by `run_isolated`
 
     @abstractmethod
-    def run(self, requests: Sequence[Request]) -> list[Result]:
+    def run(self, requests: Sequence[Request]) -> Sequence[Result | ExpertError]:
         """Answer a batch, all of one capability, in order.
+
+        Returns:
+            A list with one result for each request. An :class:`~visenv.errors.ExpertError` in a result's place says that this request
+            cannot be answered: it is not asked again. An expert that cannot tell raises instead.
 
         Raises:
             TemporaryExpertError: Nothing can be answered now; whoever asks may ask later.
@@ -199,12 +232,15 @@ class Expert(ABC):
         return f"{self.name}@{self.version}" + (f"+{self.weights_hash[:12]}" if self.weights_hash else "")
 
     def health(self) -> str:
-        """Say in a few words that it can answer, after looking at what it needs and without answering anything.
+        """Say in a few words what is known of its being able to answer, without answering anything.
+
+        An expert that needs something outside this process (a server, a device) looks whether it is there. By default all that is
+        known is that it was made. Only `visenv doctor` and the route of a server call this; a run finds out by asking.
 
         Raises:
-            ExpertError: It cannot, and why.
+            ExpertError: It cannot answer, and why.
         """
-        return "ready"
+        return "loaded"
 
     def trim(self) -> bool:
         """Give back memory that holds what can be made again, such as embeddings; called when memory ran out.
@@ -215,4 +251,4 @@ class Expert(ABC):
         return False
 
     def close(self) -> None:  # noqa: B027 - most experts hold nothing
-        """Give back what the expert holds."""
+        """Give back what the expert holds. Experts made together are closed one by one: what they share stays while one is open."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import warnings
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .. import plugins
-from ..errors import ExpertError, bad_value, say, stops_the_process
+from ..errors import ExpertError, TemporaryExpertError, bad_value, say, stops_the_process
+from ..redaction import redact
 from ._protocol import Capability, Expert, Request, Result
 from ._replay import recorded_experts
 from ._spec import ExpertsSpec
+from .batcher import MicroBatcher
 from .cache import Key, ResultCache
 from .running import run_isolated
 from .store import LIMIT_BYTES, ResultStore
@@ -26,25 +31,32 @@ class ExpertSet:
     """
 
     def __init__(
-        self, experts: Mapping[Capability, Expert], *, cache_size: int = 4096, store: ResultStore | None = None
-    ) -> None:
+        self, experts: Mapping[Capability, Expert], *, cache_size: int = 4096, store: ResultStore | None = None,
+        wait_s: float | None = None,
+    ) -> None:  # fmt: skip
         """Use these experts, which :meth:`close` closes.
 
         Args:
             experts: Who answers, by capability.
             cache_size: How many results are remembered in memory.
             store: A folder in which results are looked up and kept.
+            wait_s: Longest wait for the answers of one expert in :meth:`execute`; then its requests fail for now. Each expert runs in
+                a thread of its own, which nothing can stop: what hangs goes on, and requests behind it fail in turn. By default an
+                expert runs in the caller's thread, for as long as it takes.
         """
         self.experts = dict(experts)
         self.store = store
+        self.wait_s = wait_s
         self._cache_size = cache_size
         self._cache = ResultCache(limit=cache_size)
+        self._batchers: dict[tuple[int, int], MicroBatcher] = {}
+        self._lock = threading.Lock()
 
     def __deepcopy__(self, memo: object) -> ExpertSet:
         return self  # environments made from one spec share their experts: models are heavy
 
     def __getstate__(self) -> dict[str, object]:
-        return {"experts": self.experts, "cache_size": self._cache_size, "store": self.store}
+        return {"experts": self.experts, "cache_size": self._cache_size, "store": self.store, "wait_s": self.wait_s}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
@@ -86,12 +98,25 @@ class ExpertSet:
             else:
                 pending.setdefault(request.capability, OrderedDict())[key] = request
         for capability, group in pending.items():
-            found = run_isolated(self.experts[capability], list(group.values()))
+            found = self._ask(self.experts[capability], list(group.values()))
             for key, result in zip(group, found, strict=True):
                 answers[key] = result
                 if not isinstance(result, ExpertError):
                     self._remember(key, result)
         return [answers[key] for key in keys]
+
+    def _ask(self, expert: Expert, requests: list[Request]) -> list[Result | ExpertError]:
+        if self.wait_s is None:
+            return run_isolated(expert, requests)
+        key = os.getpid(), id(expert)  # a thread does not come along into a fork
+        with self._lock:
+            batcher = self._batchers.get(key)
+            if batcher is None:
+                batcher = self._batchers[key] = MicroBatcher(expert)
+        try:
+            return batcher.submit(requests, self.wait_s)
+        except TemporaryExpertError as error:
+            return [error for _ in requests]
 
     def _recall(self, key: Key, request: Request) -> Result | None:
         known = self._cache.get(key)
@@ -107,9 +132,13 @@ class ExpertSet:
             self.store.put(key, result)
 
     def close(self) -> None:
-        """Close every expert once."""
-        for expert in {id(e): e for e in self.experts.values()}.values():
-            expert.close()
+        """Close every expert once; one that cannot be closed is a warning."""
+        with self._lock:
+            batchers, self._batchers = self._batchers, {}
+        for (process, _), batcher in batchers.items():
+            if process == os.getpid():
+                batcher.close()
+        _close(self.experts.values())
 
 
 def make_experts(spec: str | ExpertSet) -> ExpertSet:
@@ -119,7 +148,8 @@ def make_experts(spec: str | ExpertSet) -> ExpertSet:
         spec: ``"embedded"`` (one provider for all it can do), ``"http://host:port"`` (a server of experts) or roles,
             ``"detector=NAME,segmenter=NAME:key=value"``; roles not named fall back to the name without a role, ``embedded`` by
             default. With ``cache=FOLDER`` results are kept in a folder (of at most 20 gigabytes, or ``cache_gb=…``), with
-            ``replay=FOLDER`` they are taken from there alone and no expert is made. An expert set is returned as it is.
+            ``replay=FOLDER`` they are taken from there alone and no expert is made; with ``wait_s=…`` nobody waits longer for an
+            answer. An expert set is returned as it is.
 
     Raises:
         UnknownNameError: No such expert.
@@ -133,27 +163,47 @@ def make_experts(spec: str | ExpertSet) -> ExpertSet:
         return ExpertSet(recorded_experts(store, wanted.canonical()), store=store)
     experts = _make(wanted)
     if wanted.cache is None:
-        return ExpertSet(experts)
+        return ExpertSet(experts, wait_s=wanted.wait_s)
     limit_bytes = LIMIT_BYTES if wanted.cache_gb is None else max(1, round(wanted.cache_gb * 10**9))
-    made = ExpertSet(experts, store=ResultStore(wanted.cache, limit_bytes=limit_bytes))
+    made = ExpertSet(experts, store=ResultStore(wanted.cache, limit_bytes=limit_bytes), wait_s=wanted.wait_s)
     assert made.store is not None
     made.store.note_experts(wanted.canonical(), made.identities())
     return made
 
 
 def _make(wanted: ExpertsSpec) -> dict[Capability, Expert]:
-    """Make the experts of a spec; one provider for several roles is made once."""
-    made: dict[str, dict[Capability, Expert]] = {}
-    for spec in wanted.specs:
-        provided = plugins.build("experts", spec)
-        listed = provided if isinstance(provided, (list, tuple)) else [provided]
-        made[spec] = {capability: expert for expert in listed for capability in sorted(expert.capabilities)}
-    experts = dict(made[wanted.specs[0]])
-    for capability, spec in wanted.by_capability().items():
-        if capability not in made[spec]:
-            raise bad_value("experts", spec, expected=f"an expert that can {capability}")
-        experts[capability] = made[spec][capability]
+    """Make the experts of a spec, one provider for several roles once; those that nobody will ask are closed again."""
+    made: list[Expert] = []
+    experts: dict[Capability, Expert] = {}
+    try:
+        found: dict[str, dict[Capability, Expert]] = {}
+        for spec in wanted.specs:
+            provided = plugins.build("experts", spec)
+            listed = provided if isinstance(provided, (list, tuple)) else [provided]
+            made += listed
+            found[spec] = {capability: expert for expert in listed for capability in sorted(expert.capabilities)}
+        experts |= found[wanted.specs[0]]
+        for capability, spec in wanted.by_capability().items():
+            if capability not in found[spec]:
+                raise bad_value("experts", spec, expected=f"an expert that can {capability}")
+            experts[capability] = found[spec][capability]
+    except BaseException:
+        _close(made)
+        raise
+    asked = set(map(id, experts.values()))
+    _close(expert for expert in made if id(expert) not in asked)
     return experts
+
+
+def _close(experts: Iterable[Expert]) -> None:
+    for expert in {id(e): e for e in experts}.values():
+        try:
+            expert.close()
+        except BaseException as error:  # the boundary to expert code
+            if stops_the_process(error):
+                raise
+            name = getattr(expert, "name", type(expert).__name__)  # a plugin may have made anything
+            warnings.warn(f"Expert {name!r} cannot be closed: {redact(say(error))}.", RuntimeWarning, stacklevel=3)
 
 
 def _health(expert: Expert) -> str | ExpertError:

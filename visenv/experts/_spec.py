@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from .. import plugins
-from ..errors import UnknownNameError, bad_value
+from ..errors import VisenvError, bad_value
 from ..redaction import redact
-from ..specs import name_of
+from ..specs import name_of, split_options, write_spec
 from ._protocol import Capability
 
 __all__ = ["ROLES", "ExpertsSpec"]
@@ -21,17 +21,27 @@ ROLES: dict[str, Capability] = {
     "pointer": "point",
     "upscaler": "upscale",
     "reader": "read",
+    "describer": "describe",
 }
 """The words of the command line, ``detector=…``, for each capability."""
 DEFAULT = "embedded"
-WORDS = (*ROLES, "cache", "cache_gb", "replay")
+WORDS = (*ROLES, "cache", "cache_gb", "replay", "wait_s")
 PART = re.compile(rf"(?:^|,)\s*(?=(?:{'|'.join(WORDS)})=)")
 ADDRESS = re.compile(r"https?://")
+SILENT: dict[str, tuple[str, ...]] = {
+    "embedded": ("threads",),
+    "hf": ("embeddings_mb",),
+    "ocr": ("threads",),
+    "remote": ("token_env", "start_s", "patience_s", "timeout_s", "batch", "parallel", "png"),
+    "sam2": ("embeddings_mb",),
+    "vlm": ("key_env", "timeout_s", "patience_s", "threads"),
+}
+"""Options of shipped experts that no answer depends on. An address does not belong here: it says who answers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExpertsSpec:
-    """Names of experts by role, and a folder for what they answer.
+    """Names of experts by role, a folder for what they answer, and how long they are waited for.
 
     Written as ``NAME,ROLE=NAME,…,cache=FOLDER``, where every name may have options. Whoever has no role of its own is
     answered by the name without one, ``embedded`` by default. An address ``http://host:port`` is a server of experts.
@@ -47,6 +57,8 @@ class ExpertsSpec:
     """Most gigabytes that it may hold."""
     replay: str | None = None
     """Folder whose results alone are used; no expert is made."""
+    wait_s: float | None = None
+    """Longest wait for a batch; ``None`` waits until it is answered."""
 
     @classmethod
     def parse(cls, text: str) -> ExpertsSpec:
@@ -73,8 +85,8 @@ class ExpertsSpec:
         if cache is not None and replay is not None:
             raise bad_value("experts", text, expected="cache=FOLDER or replay=FOLDER, not both")
         return cls(
-            provider=provider, cache=cache, cache_gb=_gigabytes(given.pop("cache_gb", None)), replay=replay,
-            roles=tuple(given.items()),
+            provider=provider, cache=cache, cache_gb=_number("cache_gb", given.pop("cache_gb", None)), replay=replay,
+            wait_s=_number("wait_s", given.pop("wait_s", None)), roles=tuple(given.items()),
         )  # fmt: skip
 
     @property
@@ -96,38 +108,41 @@ class ExpertsSpec:
         )
 
     def canonical(self) -> str:
-        """Return what the answers depend on: names as they are registered, no folders, no secrets.
+        """Return who answers what, as all specs are written that say so: what no answer depends on is left out, secrets too.
 
-        A name that is not registered stays as it is, for a replay needs no expert.
+        Names are as registered, roles and options in order; defaults, :data:`SILENT` options and roles that their provider has
+        anyway are not said. A name that is not registered stays as it is, for a replay needs no expert. That equal words mean equal
+        experts is not promised: their identities are recorded beside them.
         """
-        found = self.map(_registered)
-        parts = [found.provider] if found.provider else []
-        parts += [f"{role}={spec}" for role, spec in found.roles]
-        return redact(",".join(parts) or DEFAULT)
+        provider = _plain(self.provider or DEFAULT)
+        roles = [(role, _plain(spec)) for role, spec in sorted(self.roles)]
+        parts = [f"{role}={spec}" for role, spec in roles if spec != provider]
+        return redact(",".join(parts if parts and provider == DEFAULT else [provider, *parts]))
 
     def __str__(self) -> str:
         parts = [self.provider] if self.provider else []
         parts += [f"{role}={spec}" for role, spec in self.roles]
-        folders = {"cache": self.cache, "cache_gb": self.cache_gb, "replay": self.replay}
-        return ",".join(parts + [f"{word}={value}" for word, value in folders.items() if value is not None]) or DEFAULT
+        more = {"cache": self.cache, "cache_gb": self.cache_gb, "replay": self.replay, "wait_s": self.wait_s}
+        return ",".join(parts + [f"{word}={value}" for word, value in more.items() if value is not None]) or DEFAULT
 
 
 def _addressed(spec: str) -> str:
     return f"remote:url={spec}" if ADDRESS.match(spec) else spec
 
 
-def _registered(spec: str) -> str:
-    name, colon, options = spec.partition(":")
-    with contextlib.suppress(UnknownNameError):
-        name = plugins.find("experts", name.strip()).name
-    return name + colon + options
+def _plain(spec: str) -> str:
+    spec = _addressed(spec)
+    with contextlib.suppress(VisenvError):
+        name, options = split_options(plugins.canonical("experts", spec))
+        return write_spec(name, {k: text or "" for k, text in options.items() if k not in SILENT.get(name, ())})
+    return spec
 
 
-def _gigabytes(text: str | None) -> float | None:
+def _number(word: str, text: str | None) -> float | None:
     if text is None:
         return None
     with contextlib.suppress(ValueError):
         value = float(text)
         if 0 < value < 1e9:
             return value
-    raise bad_value("cache_gb", text, expected="a number of gigabytes above 0")
+    raise bad_value(word, text, expected="a number above 0")

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from ..errors import bad_value
+from ..errors import ExpertError, bad_value, say
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DTYPES", "autocast", "check_count", "check_share", "hash_model", "pick_device"]
+__all__ = ["DTYPES", "autocast", "hash_model", "pick_device", "say_passes", "try_device"]
 
 DTYPES = ("float32", "bfloat16", "float16")
 """Names of number formats that models may compute in."""
@@ -59,26 +58,30 @@ def autocast(device: torch.device, dtype: str) -> AbstractContextManager[Any]:
     return made
 
 
-def check_count(name: str, value: int, *, low: int = 1, high: int = 2**20) -> int:
-    """Return an option that must be a whole number.
+def try_device(device: torch.device) -> None:
+    """Compute something small on a device.
 
     Raises:
-        BadValueError: It is none, or out of range.
+        ExpertError: It does not answer, as a GPU after a fault.
     """
-    if type(value) is not int or not low <= value <= high:
-        raise bad_value(name, value, expected=f"an integer from {low} to {high}")
-    return value
+    import torch
+
+    try:
+        torch.ones(1, device=device).add(1).item()
+    except Exception as error:  # torch says it in several classes
+        raise ExpertError(f"The device {device} does not compute any more: {say(error).splitlines()[0]}") from error
 
 
-def check_share(name: str, value: float) -> float:
-    """Return an option that must be a number from 0 to 1.
+def say_passes(device: torch.device, **sizes: int) -> str:
+    """Return the end of a version that says how results are rounded: ``/cuda-prompts32-pictures8``, nothing for one by one on a CPU.
 
-    Raises:
-        BadValueError: It is none, or out of range.
+    Args:
+        device: A CPU is not named.
+        **sizes: Of passes, by option; 1 is not named.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (math.isfinite(value) and 0 <= value <= 1):
-        raise bad_value(name, value, expected="a number from 0 to 1")
-    return float(value)
+    words = [] if device.type == "cpu" else [device.type]
+    words += [f"{name}{size}" for name, size in sizes.items() if size > 1]
+    return f"/{'-'.join(words)}" if words else ""
 
 
 def hash_model(model: torch.nn.Module, **settings: Any) -> str:

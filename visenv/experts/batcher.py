@@ -157,7 +157,7 @@ class MicroBatcher:
                 return
             self._counts["overdue"] += call.left
             for ticket in dict.fromkeys(call.tickets):
-                ticket.calls.remove(call)
+                ticket.calls = [other for other in ticket.calls if other is not call]
                 if not ticket.calls and self._waiting.get(ticket.key) is ticket:
                     del self._waiting[ticket.key]  # nobody waits for it any more
             raise TemporaryExpertError(
@@ -167,17 +167,21 @@ class MicroBatcher:
 
     def _work(self) -> None:
         while batch := self._take():
-            answers: Sequence[Result | ExpertError]
-            try:
-                answers = self._answer([ticket.request for ticket in batch])
-                if len(answers) != len(batch):
-                    raise ExpertError(f"{len(answers)} answers for {len(batch)} requests")
-            except BaseException as error:  # whatever it is, this thread must go on and its callers must hear of it
-                answers = [ExpertError(f"{self.expert.identity} failed: {say(error)}")] * len(batch)
-            with self._lock:
-                self._running.clear()
-                for ticket, answer in zip(batch, answers, strict=True):
-                    ticket.answer(answer)
+            self._play(batch)
+            del batch  # not to hold its pictures until the next one comes
+
+    def _play(self, batch: list[_Ticket]) -> None:
+        answers: Sequence[Result | ExpertError]
+        try:
+            answers = self._answer([ticket.request for ticket in batch])
+            if len(answers) != len(batch):
+                raise ExpertError(f"{len(answers)} answers for {len(batch)} requests")
+        except BaseException as error:  # whatever it is, this thread must go on and its callers must hear of it
+            answers = [ExpertError(f"{self.expert.identity} failed: {say(error)}")] * len(batch)
+        with self._lock:
+            self._running.clear()
+            for ticket, answer in zip(batch, answers, strict=True):
+                ticket.answer(answer)
 
     def _take(self) -> list[_Ticket]:
         """Wait for requests and return the next batch; none when closed."""
@@ -238,6 +242,7 @@ class _Ticket:
             call.left -= 1
             if not call.left:
                 call.done.set()
+        self.calls = []  # else each holds the other, and both the picture
 
     def result(self) -> Result | ExpertError:
         assert self._answer is not None

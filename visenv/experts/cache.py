@@ -14,7 +14,7 @@ __all__ = ["CACHE_BYTES", "Key", "ResultCache"]
 Key = tuple[Any, ...]
 """An expert's identity, and the key of a request."""
 CACHE_BYTES = 256 * 2**20
-"""What remembered results may hold in memory."""
+"""What remembered results and their keys may hold in memory."""
 
 
 class ResultCache:
@@ -42,7 +42,7 @@ class ResultCache:
 
     def put(self, key: Key, result: Result) -> None:
         """Keep a result, the oldest ones making room."""
-        size = num_bytes(result)
+        size = num_bytes(key) + num_bytes(result)
         with self._lock:
             _, before = self._kept.pop(key, (None, 0))
             self._kept[key] = result, size

@@ -7,11 +7,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
+from ..errors import TemporaryExpertError
 from ..images import Image
 
 __all__ = ["EmbeddingCache", "held_bytes"]
 
 T = TypeVar("T")
+WAIT_S = 1800.0
+"""Longest wait for another thread: a large batch of a large model takes minutes without a GPU."""
 
 
 class EmbeddingCache(Generic[T]):
@@ -20,14 +23,18 @@ class EmbeddingCache(Generic[T]):
     Thread-safe: threads that ask for the same picture at the same time wait for one of them to embed it.
     """
 
-    def __init__(self, *, limit_bytes: int = 2**31, size_of: Callable[[T], int] | None = None) -> None:
+    def __init__(
+        self, *, limit_bytes: int = 2**31, size_of: Callable[[T], int] | None = None, wait_s: float = WAIT_S
+    ) -> None:
         """Keep up to ``limit_bytes``; a larger embedding is handed out and not kept.
 
         Args:
             limit_bytes: Most bytes of all embeddings together. What a call holds while it uses it comes on top.
             size_of: Says how many bytes an embedding holds; :func:`held_bytes` by default.
+            wait_s: Longest wait for another thread that embeds a picture.
         """
         self.limit_bytes = limit_bytes
+        self.wait_s = wait_s
         self._size_of: Callable[[T], int] = size_of or held_bytes
         self._kept: OrderedDict[str, tuple[T, int]] = OrderedDict()
         self._bytes = 0
@@ -46,6 +53,9 @@ class EmbeddingCache(Generic[T]):
             images: Pictures; equal ones are embedded once.
             embed: Makes the embeddings of pictures that are all different, in order; called for those that are not kept, at most
                 once. What it raises passes through, and nothing is kept.
+
+        Raises:
+            TemporaryExpertError: Another thread has been embedding one of the pictures for ``wait_s``.
         """
         promises: dict[str, _Promise[T]] = {}
         found: dict[str, T] = {}
@@ -68,7 +78,10 @@ class EmbeddingCache(Generic[T]):
         for key, promise in promises.items():
             if key in found:
                 continue
-            promise.done.wait()
+            if not promise.done.wait(self.wait_s):
+                raise TemporaryExpertError(
+                    f"A picture has been embedded for more than {self.wait_s:g} s by another thread. Ask later."
+                )
             if promise.value is not None:
                 found[key] = promise.value[0]
         left = {image.hash: image for image in images if image.hash not in found}

@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import bad_value, missing_extra
+from ..errors import ExpertError, bad_value, missing_extra, say
 from ..images import Image, Pixels
+from ._options import check_flag, check_share
 from ._protocol import Capability, ReadRequest, Request, Result, TextLines
 from .embedded._batch import BatchExpert
 
@@ -34,6 +35,8 @@ SMALLEST_PX = 48
 """Pictures with a shorter side are extended to it: the networks would enlarge a strip without limit."""
 MOST_ELONGATED = 3
 """Longer side per shorter side, likewise."""
+LONGEST_PX = 2000
+"""To which the package shrinks a longer side; a picture that must be extended is shrunk before, not as large as it would become."""
 
 
 class OCR(BatchExpert):
@@ -58,17 +61,13 @@ class OCR(BatchExpert):
             BadValueError: An option out of range.
         """
         super().__init__(threads=threads)
-        if isinstance(min_score, bool) or not isinstance(min_score, (int, float)) or not 0 <= min_score <= 1:
-            raise bad_value("min_score", min_score, expected="a number from 0 to 1")
-        if not isinstance(turned, bool):
-            raise bad_value("turned", turned, expected="true or false")
+        self.min_score = check_share("min_score", min_score)
+        self.turned = check_flag("turned", turned)
         try:
             import onnxruntime  # noqa: F401
             import rapidocr
         except ModuleNotFoundError as error:
             raise missing_extra("Expert 'ocr'", "ocr") from error
-        self.min_score = float(min_score)
-        self.turned = turned
         self.version = f"1-rapidocr-{version('rapidocr')}"
         self._models = {
             part: _find(Path(rapidocr.__path__[0]) / "models" / name)
@@ -81,14 +80,23 @@ class OCR(BatchExpert):
     def answer(self, request: Request) -> Result:
         """Read one picture."""
         assert isinstance(request, ReadRequest)
+        pixels, scale = _extended(request.image)
         with self._engine() as engine:
-            found: Any = engine(_extended(request.image)[:, :, ::-1].copy(), use_cls=self.turned)
+            found: Any = engine(pixels[:, :, ::-1].copy(), use_cls=self.turned)
         if not len(found):
             return TextLines(lines=(), boxes_xyxy=np.zeros((0, 4)))
         lines = [" ".join(str(text).split()) for text in found.txts]
-        boxes = _boxes(found.boxes, request.image.size_wh)
+        boxes = _boxes(found.boxes / np.array(scale), request.image.size_wh)
         keep = [k for k, line in enumerate(lines) if line and (boxes[k, 2:] > boxes[k, :2]).all()]
         return TextLines(lines=tuple(lines[k] for k in keep), boxes_xyxy=boxes[keep])
+
+    def health(self) -> str:
+        """Load the networks, unless they are loaded; read nothing."""
+        try:
+            with self._engine():
+                return f"{', '.join(path.name for path in self._models.values())} loaded"
+        except Exception as error:  # a file that is gone or damaged, or memory
+            raise ExpertError(f"{self.name} cannot load its networks: {say(error)}") from error
 
     def close(self) -> None:
         """Drop the networks; they are loaded again when they are needed."""
@@ -110,6 +118,8 @@ class OCR(BatchExpert):
     def _make(self) -> RapidOCR:
         from rapidocr import RapidOCR
 
+        for path in self._models.values():
+            _find(path)  # else the package would fetch another
         settings: dict[str, Any] = {
             "Global.log_level": "critical",  # it warns of every picture without text
             "Global.text_score": self.min_score,
@@ -139,14 +149,19 @@ def _hash(paths: Any, settings: str) -> str:
     return digest.hexdigest()
 
 
-def _extended(image: Image) -> Pixels:
-    """Return the pixels, repeated at the right and bottom edges of a picture that is too thin."""
+def _extended(image: Image) -> tuple[Pixels, tuple[float, float]]:
+    """Return the pixels, repeated at the right and bottom edges of a picture that is too thin, and their scale in x and y."""
     width, height = image.size_wh
-    least = max(SMALLEST_PX, -(-max(width, height) // MOST_ELONGATED))
-    right, below = max(0, least - width), max(0, least - height)
-    if not right and not below:
-        return image.pixels
-    return np.asarray(cv2.copyMakeBorder(image.pixels, 0, below, 0, right, cv2.BORDER_REPLICATE), np.uint8)
+    longer = max(width, height)
+    if min(width, height) >= max(SMALLEST_PX, longer / MOST_ELONGATED):
+        return image.pixels, (1.0, 1.0)
+    shrink = min(1.0, LONGEST_PX / longer)
+    wide, tall = (max(1, round(side * shrink)) for side in (width, height))
+    pixels = cv2.resize(image.pixels, (wide, tall), interpolation=cv2.INTER_AREA) if shrink < 1 else image.pixels
+    least = max(SMALLEST_PX, -(-max(wide, tall) // MOST_ELONGATED))
+    right, below = max(0, least - wide), max(0, least - tall)
+    extended = cv2.copyMakeBorder(pixels, 0, below, 0, right, cv2.BORDER_REPLICATE)
+    return np.asarray(extended, np.uint8), (wide / width, tall / height)
 
 
 def _boxes(corners: npt.ArrayLike, size_wh: tuple[int, int]) -> npt.NDArray[np.float64]:

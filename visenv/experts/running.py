@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 
 from ..errors import ExpertError, TemporaryExpertError, say, stops_the_process
 from ._check import find_problem
-from ._protocol import Expert, Request, Result, UpscaleRequest
+from ._protocol import Capability, Expert, Request, Result, UpscaleRequest
 
-__all__ = ["num_pixels", "ran_out_of_memory", "run_isolated"]
+__all__ = ["cut_batches", "num_pixels", "ran_out_of_memory", "run_isolated"]
 
 OUT_OF_MEMORY = frozenset({
     "torch.OutOfMemoryError",
@@ -25,6 +26,8 @@ WORDED = {
 """What libraries without a class of their own for it say, by the first name of the module that the class raised is from."""
 OPENCV_NO_MEMORY = -4
 """``cv2.Error.StsNoMem``."""
+LOWERED_S = 600.0
+"""How long batches stay below what did not fit; what filled the memory may have been somebody else's."""
 
 
 def run_isolated(expert: Expert, requests: Sequence[Request]) -> list[Result | ExpertError]:
@@ -32,17 +35,19 @@ def run_isolated(expert: Expert, requests: Sequence[Request]) -> list[Result | E
 
     Requests go out in batches of one capability and one picture size (unless the expert takes ``mixed_sizes``), of at most
     ``batch_pixels``; those over one picture stand together. A batch that runs out of memory or fails is halved until what
-    fails stands alone. Results that do not fit their request are errors. A batch of n requests costs at most 2 n - 1 calls of ``run``,
-    and one more for the batch and for each single request where the expert could give back memory. After a batch that ran out of
-    memory the expert's ``batch_pixels`` are lowered.
+    fails stands alone. What the expert itself gives as an error in place is not asked again. Results that do not fit their request
+    are errors. A batch of n requests costs at most 2 n - 1 calls of ``run``, and one more for the batch and for each single request
+    where the expert could give back memory. Where memory ran out for a batch and sufficed for both its halves, batches of that
+    capability stay below what did not fit, for :data:`LOWERED_S`.
 
     Args:
         expert: Who answers.
         requests: Of any capabilities and sizes.
     """
     answers: list[Result | ExpertError | None] = [None] * len(requests)
-    for batch in _batches(expert, requests):
-        for place, answer in zip(batch, _run(expert, [requests[i] for i in batch]), strict=True):
+    for batch in cut_batches(expert, requests):
+        found, _ = _run(expert, [requests[i] for i in batch])
+        for place, answer in zip(batch, found, strict=True):
             answers[place] = answer
     return [a for a in answers if a is not None]
 
@@ -78,19 +83,19 @@ def _is_known(error: BaseException) -> bool:
     return bool(phrases) and any(phrase in say(error).lower() for phrase in phrases)
 
 
-def _batches(expert: Expert, requests: Sequence[Request]) -> Iterator[list[int]]:
-    """Give the batches as places in ``requests``."""
-    groups: dict[object, dict[str, list[int]]] = {}
+def cut_batches(expert: Expert, requests: Sequence[Request]) -> Iterator[list[int]]:
+    """Give the batches in which an expert is asked, as places in ``requests``."""
+    groups: dict[tuple[Capability, object], dict[str, list[int]]] = {}
     for place, request in enumerate(requests):
         size = None if expert.mixed_sizes else request.image.size_wh
         by_picture = groups.setdefault((request.capability, size), {})
         by_picture.setdefault(request.image.hash, []).append(place)
-    for by_picture in groups.values():
+    for (capability, _), by_picture in groups.items():
         batch: list[int] = []
         pixels = 0
         for place in (place for places in by_picture.values() for place in places):
             cost = num_pixels(requests[place])
-            if batch and pixels + cost > expert.batch_pixels:
+            if batch and pixels + cost > _most_pixels(expert, capability):
                 yield batch
                 batch, pixels = [], 0
             batch.append(place)
@@ -98,14 +103,15 @@ def _batches(expert: Expert, requests: Sequence[Request]) -> Iterator[list[int]]
         yield batch
 
 
-def _run(expert: Expert, requests: list[Request], *, may_trim: bool = True) -> list[Result | ExpertError]:
+def _run(expert: Expert, requests: list[Request], *, may_trim: bool = True) -> tuple[list[Result | ExpertError], bool]:
+    """Answer a batch; say also whether memory sufficed for it."""
     try:
         results = expert.run(requests)
         if len(results) != len(requests):
             raise ExpertError(f"{expert.identity} gave {len(results)} results for {len(requests)} requests.")
-        return [_checked(expert, request, result) for request, result in zip(requests, results, strict=True)]
+        return [_checked(expert, request, result) for request, result in zip(requests, results, strict=True)], True
     except TemporaryExpertError as error:  # of no single request: to ask again one by one would be to wait as often
-        return [error for _ in requests]
+        return [error for _ in requests], True
     except BaseException as error:  # the boundary to expert code: any failure must stay with its request
         if stops_the_process(error):
             raise
@@ -117,16 +123,30 @@ def _run(expert: Expert, requests: list[Request], *, may_trim: bool = True) -> l
     if full and may_trim and expert.trim():
         return _run(expert, requests, may_trim=False)
     if len(requests) == 1:
-        return [failure]
-    if full:
-        with contextlib.suppress(AttributeError):  # of an expert that lets nothing be set
-            expert.batch_pixels = sum(map(num_pixels, requests)) // 2
+        return [failure], not full
     half = len(requests) // 2
-    parts = requests[:half], requests[half:]
-    return [answer for part in parts for answer in _run(expert, part, may_trim=len(part) == 1)]
+    parts = [_run(expert, part, may_trim=len(part) == 1) for part in (requests[:half], requests[half:])]
+    fitted = all(fits for _, fits in parts)
+    if full and fitted:  # else it may be one request that does not fit, and no matter of batches
+        _lower(expert, requests)
+    return [answer for answers, _ in parts for answer in answers], fitted and not full
 
 
-def _checked(expert: Expert, request: Request, result: Result) -> Result | ExpertError:
+def _most_pixels(expert: Expert, capability: Capability) -> int:
+    pixels, until = expert._lowered.get(capability, (expert.batch_pixels, 0.0))
+    left_s = until - time.monotonic()
+    return min(pixels, expert.batch_pixels) if 0 < left_s <= LOWERED_S else expert.batch_pixels
+
+
+def _lower(expert: Expert, requests: Sequence[Request]) -> None:
+    lowered = sum(map(num_pixels, requests)) // 2, time.monotonic() + LOWERED_S
+    with contextlib.suppress(AttributeError):  # of an expert that lets nothing be set
+        expert._lowered = {**expert._lowered, requests[0].capability: lowered}
+
+
+def _checked(expert: Expert, request: Request, result: Result | ExpertError) -> Result | ExpertError:
+    if isinstance(result, ExpertError):
+        return result
     problem = find_problem(request, result)
     return ExpertError(f"{expert.identity} gave {problem}.") if problem else result
 

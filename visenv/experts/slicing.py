@@ -19,6 +19,7 @@ from .. import plugins
 from ..errors import ExpertError, bad_value
 from ..images import Image
 from ..masks import Mask, union_masks
+from ._options import check_count, check_flag, check_number
 from ._protocol import Capability, Detections, DetectRequest, Expert, PointRequest, Points, Request, Result
 from .running import run_isolated
 
@@ -43,14 +44,13 @@ class MergeSettings:
     metric: Metric = "ios"
     """Overlap as intersection over the smaller box, or over the union."""
     threshold: float = 0.5
-    """Overlap from which they are one object."""
+    """Overlap from which they are one object, 0.01 to 1."""
 
     def __post_init__(self) -> None:
         for name, kind in (("how", How), ("metric", Metric)):
             if getattr(self, name) not in get_args(kind):
                 raise bad_value(name, getattr(self, name), expected=" or ".join(get_args(kind)))
-        if not 0 < self.threshold <= 1:
-            raise bad_value("threshold", self.threshold, expected="a number above 0, up to 1")
+        check_number("threshold", self.threshold, low=0.01, high=1)
 
 
 def slice_boxes(size_wh: tuple[int, int], *, size_px: int, overlap: float) -> list[tuple[int, int, int, int]]:
@@ -166,12 +166,10 @@ class SlicedDetector(Expert):
         """
         if "detect" not in inner.capabilities:
             raise bad_value("of", inner.name, expected="an expert that can detect")
-        if size_px < MIN_SIZE_PX:
-            raise bad_value("size", size_px, expected=f"at least {MIN_SIZE_PX} px")
-        if not 0 <= overlap <= MAX_OVERLAP:
-            raise bad_value("overlap", overlap, expected=f"a share from 0 to {MAX_OVERLAP}")
         self.inner = inner
-        self.size_px, self.overlap, self.whole = int(size_px), float(overlap), bool(whole)
+        self.size_px = check_count("size", size_px, low=MIN_SIZE_PX)
+        self.overlap = check_number("overlap", overlap, low=0, high=MAX_OVERLAP)
+        self.whole = check_flag("whole", whole)
         self.merge = merge or MergeSettings()
         self.name = f"sliced-{inner.name}"
         self.capabilities: frozenset[Capability] = frozenset({"detect", "point"})
@@ -179,8 +177,8 @@ class SlicedDetector(Expert):
         how = (inner.identity, self.size_px, self.overlap, self.whole, *astuple(self.merge))
         self.weights_hash = hashlib.sha256(repr(how).encode()).hexdigest()
 
-    def run(self, requests: Sequence[Request]) -> list[Result]:
-        """Answer a batch; all slices of all its pictures go to the inner expert together."""
+    def run(self, requests: Sequence[Request]) -> list[Result | ExpertError]:
+        """Answer a batch; all slices of all its pictures go to the inner expert together. A slice that fails fails its request."""
         windows = {request.image.hash: self._windows(request.image) for request in requests}
         asked: list[Request] = [
             DetectRequest(image=image, phrase=request.phrase)
@@ -189,11 +187,11 @@ class SlicedDetector(Expert):
             for image, _ in windows[request.image.hash]
         ]
         answers = iter(run_isolated(self.inner, asked))
-        results: list[Result] = []
+        results: list[Result | ExpertError] = []
         for request in requests:
             parts = [(next(answers), origin) for _, origin in windows[request.image.hash]]
             found = self._merged(request.image, parts)
-            if isinstance(request, PointRequest):
+            if isinstance(request, PointRequest) and isinstance(found, Detections):
                 boxes = found.boxes_xyxy
                 results.append(Points(points_xy=(boxes[:, :2] + boxes[:, 2:]) / 2, scores=found.scores))
             else:
@@ -212,14 +210,16 @@ class SlicedDetector(Expert):
         cut = [(Image(image.pixels[y1:y2, x1:x2].copy()), (x1, y1)) for x1, y1, x2, y2 in boxes]
         return [*cut, (image, (0, 0))] if self.whole else cut
 
-    def _merged(self, image: Image, parts: Sequence[tuple[Result | ExpertError, tuple[int, int]]]) -> Detections:
+    def _merged(
+        self, image: Image, parts: Sequence[tuple[Result | ExpertError, tuple[int, int]]]
+    ) -> Detections | ExpertError:
         boxes, scores = [np.zeros((0, 4))], [np.zeros(0)]
         labels: list[str] = []
         masks: list[Mask] = []
         with_masks = True
         for found, (x, y) in parts:
             if isinstance(found, ExpertError):
-                raise found
+                return found
             assert isinstance(found, Detections)  # run_isolated has checked it
             boxes.append(np.asarray(found.boxes_xyxy, np.float64) + np.array([x, y, x, y]))
             scores.append(np.asarray(found.scores, np.float64))

@@ -31,12 +31,14 @@ FORMAT = "visenv expert results 1"
 ENDING, PARTIAL = ".result", ".visenv-partial"
 MAX_ENTRY_BYTES = 2**30
 LIMIT_BYTES = 20 * 2**30
+BLOCK_BYTES = 4096
+"""What files take from most disks, or a multiple of it."""
 ABANDONED_S = 3600.0
 """Age at which the unfinished file of a process that died is removed."""
 
 
 class ResultStore:
-    """A folder with results, bounded in bytes: the entries that were not used for the longest time make room.
+    """A folder with results, bounded in the room they take on the disk: the entries that were not used for the longest time go first.
 
     Files that are damaged are asked for again, with a warning. When nothing can be written that is a warning too, once: the run
     goes on, and what it learns is not kept.
@@ -47,8 +49,8 @@ class ResultStore:
 
         Args:
             folder: Where the entries lie.
-            limit_bytes: Most bytes of all entries together. A process looks at the folder now and then only, so that several together
-                may exceed it by a sixteenth each.
+            limit_bytes: Most bytes of all entries together, in whole blocks of the disk. A process looks through the folder only now and
+                then, once for every sixteenth of the limit that it writes, so that several together may exceed it by as much each.
             replay: Only read: nothing is written, removed or marked as used.
 
         Raises:
@@ -64,7 +66,7 @@ class ResultStore:
                 "replay", str(folder), expected="a folder that an earlier run filled", remedy="Play it with cache=FOLDER first."
             )  # fmt: skip
         self._lock = threading.Lock()
-        self._unseen: int | None = None  # bytes written since the folder was looked at; never yet
+        self._unseen = secrets.randbelow(limit_bytes // 16 + 1)  # bytes written since the folder was looked at
         self._warned = False
         self._note: tuple[str, dict[str, str]] | None = None  # not written yet
 
@@ -151,8 +153,9 @@ class ResultStore:
         finally:
             partial.unlink(missing_ok=True)
         with self._lock:
-            look = self._unseen is None or self._unseen + len(content) > self.limit_bytes // 16
-            self._unseen = 0 if look or self._unseen is None else self._unseen + len(content)
+            self._unseen += -(-len(content) // BLOCK_BYTES) * BLOCK_BYTES
+            look = self._unseen > self.limit_bytes // 16
+            self._unseen = 0 if look else self._unseen
         if look:
             self._make_room()
 
@@ -181,12 +184,12 @@ class ResultStore:
                 return
 
     def _entries(self) -> Iterator[tuple[float, int, Path]]:
-        """Give the time of last use, the size and the place of each entry; remove what dead processes left."""
+        """Give the time of last use, the size on the disk and the place of each entry; remove what dead processes left."""
         for path in self.folder.glob("[0-9a-f][0-9a-f]/*"):
             with contextlib.suppress(OSError):
                 found = path.lstat()
                 if path.suffix == ENDING and stat.S_ISREG(found.st_mode):
-                    yield found.st_mtime, found.st_size, path
+                    yield found.st_mtime, max(found.st_size, 512 * getattr(found, "st_blocks", 0)), path
                 elif path.suffix == PARTIAL and time.time() - found.st_mtime > ABANDONED_S:
                     path.unlink()
 

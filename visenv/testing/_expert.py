@@ -13,21 +13,19 @@ from .. import plugins
 from ..errors import ExpertError, bad_value, short
 from ..experts import (
     Capability,
+    DescribeRequest,
     Detections,
     DetectRequest,
     Expert,
     PointRequest,
-    Points,
     ReadRequest,
     Request,
-    Segmentation,
     SegmentRequest,
     TextLines,
-    Upscaled,
     UpscaleRequest,
 )
 from ..experts._check import find_problem
-from ..experts.running import run_isolated
+from ..experts.running import cut_batches, run_isolated
 from ..images import Image
 from ..masks import Mask, mask_iou_matrix
 from ..specs import split_options
@@ -39,8 +37,6 @@ __all__ = ["check_expert"]
 SIZES_WH = ((200, 150), (97, 161))
 EXTREME_WH = ((1, 1), (1, 64), (64, 1), (2, 3), (640, 8))
 """Sizes at which models break: patches and crops of an episode may have them."""
-SLACK_PX = 1.0
-"""How far a box or point may lie outside its picture."""
 THREADS = 3
 FORM = "Turn what the model gives into the documented form: pixels of the request's image, best first."
 BATCH = "Answer each request from itself alone: no state between calls, no padding that shows, no sampling; hold a lock where threads cannot share."
@@ -84,7 +80,7 @@ def check_expert(
         _check_options(expert, experts, pictures, phrases, tolerance)
     for one in {id(e): e for e in [*experts, *again]}.values():
         subject = Subject(f"Expert {one.name!r}")
-        with subject.running("`health`", remedy="Say in a few words that the expert is ready."):
+        with subject.running("`health`", remedy="Say in a few words what is known of it."):
             said = one.health()
         subject.need(isinstance(said, str) and said.strip(), f"its `health` is {short(said)}", expected="a few words", remedy="Return a text, or raise ExpertError.")  # fmt: skip
         with subject.running("`trim`", remedy="Return whether memory was given back."):
@@ -128,6 +124,8 @@ def _requests(capability: Capability, images: Sequence[Image], phrases: Sequence
                 requests += [UpscaleRequest(image=image, scale=s) for s in (2, 4)]
             case "read":
                 requests.append(ReadRequest(image=image))
+            case "describe":
+                requests += [DescribeRequest(image=image, question=f"What is a {p}?") for p in phrases]
             case "segment":
                 requests += _prompts(image, float(width), float(height))
     return requests
@@ -157,7 +155,7 @@ def _check_answers(
     results = _run(subject, expert, requests)
     for request, result in zip(requests, results, strict=True):
         where = subject.at(_words(request))
-        problem = find_problem(request, result) or _find_more(request, result)
+        problem = _find_more(request, result)
         where.need(problem is None, f"it gives {problem}", expected="a result that fits the request", remedy=FORM)
     changed = [_words(r) for r, b in zip(requests, before, strict=True) if Image(r.image.pixels.copy()).hash != b]
     subject.need(not changed, f"it changes the picture of {short(changed[:1])}", expected="pictures to be left alone", remedy="Copy the pixels before changing them.")  # fmt: skip
@@ -180,13 +178,18 @@ def _check_answers(
 
 
 def _run(subject: Subject, expert: Expert, requests: Sequence[Request]) -> list[Any]:
-    with subject.running(f"`run` of {len(requests)} requests, the first {_words(requests[0])},", remedy="Answer every picture and prompt; nothing found is an answer too."):  # fmt: skip
-        results = expert.run(list(requests))
-    subject.need(
-        isinstance(results, list) and len(results) == len(requests), f"`run` gives {short(results)} for {len(requests)} requests",
-        expected="a list with one result each", remedy="Keep the order of the requests.",
-    )  # fmt: skip
-    return results
+    """Ask in the batches that an expert may count on, and let nothing fail."""
+    found: dict[int, Any] = {}
+    for batch in cut_batches(expert, requests):
+        asked = [requests[i] for i in batch]
+        with subject.running(f"`run` of {len(asked)} requests, the first {_words(asked[0])},", remedy="Answer every picture and prompt; nothing found is an answer too."):  # fmt: skip
+            results = expert.run(asked)
+        subject.need(
+            isinstance(results, (list, tuple)) and len(results) == len(asked), f"`run` gives {short(results)} for {len(asked)} requests",
+            expected="a list with one result each", remedy="Keep the order of the requests.",
+        )  # fmt: skip
+        found |= zip(batch, results, strict=True)
+    return [found[i] for i in range(len(requests))]
 
 
 def _check_options(
@@ -251,10 +254,12 @@ def _check_extremes(subject: Subject, expert: Expert, capability: Capability, ph
                 "it", remedy="Answer, or raise ExpertError for what it cannot answer.", allowed=(ExpertError,)
             ):
                 (result,) = expert.run([request])
+            if isinstance(result, ExpertError):
+                raise result
         except ExpertError as refusal:
             where.need(str(refusal).strip(), "ExpertError has no message", expected="the reason", remedy="Say why.")
             continue
-        problem = find_problem(request, result) or _find_more(request, result)
+        problem = _find_more(request, result)
         where.need(
             problem is None,
             f"it gives {problem}",
@@ -264,52 +269,15 @@ def _check_extremes(subject: Subject, expert: Expert, capability: Capability, ph
 
 
 def _find_more(request: Request, result: Any) -> str | None:
-    """Say what of the documented form a result lacks that an expert set does not look at."""
-    width, height = request.image.size_wh
-    match result:
-        case Detections(boxes_xyxy=boxes, scores=scores, labels=labels):
-            if not isinstance(labels, tuple) or not all(isinstance(v, str) and v for v in labels):
-                return f"labels {short(labels)} that are not a tuple of texts"
-            return _find_box_problem(boxes, width, height) or _find_score_problem(scores)
-        case Points(points_xy=points, scores=scores):
-            outside = len(points) and ((points < -SLACK_PX) | (points > np.array([width, height]) + SLACK_PX)).any()
-            return (
-                f"points outside the {width} x {height} px of the picture" if outside else _find_score_problem(scores)
-            )
-        case Segmentation(score=score):
-            return None if 0 <= score <= 1 else f"a score of {score}, outside [0, 1]"
-        case Upscaled(image=image):
-            return None if isinstance(image, Image) else f"a {type(image).__name__} where an Image was expected"
-        case TextLines(lines=lines, boxes_xyxy=boxes):
-            if (
-                not isinstance(lines, tuple)
-                or not all(isinstance(v, str) for v in lines)
-                or np.shape(boxes) != (len(lines), 4)
-            ):
-                return f"lines {short(lines)} and boxes {np.shape(boxes)}"
-            return _find_box_problem(boxes, width, height)
-    return None
-
-
-def _find_box_problem(boxes: Any, width: int, height: int) -> str | None:
-    if not isinstance(boxes, np.ndarray) or boxes.dtype != np.float64:
-        return f"boxes as {getattr(boxes, 'dtype', type(boxes).__name__)} where float64 was expected"
-    if not len(boxes):
-        return None
-    limits = np.array([width, height, width, height]) + SLACK_PX
-    if not np.isfinite(boxes).all() or (boxes < -SLACK_PX).any() or (boxes > limits).any():
-        return f"boxes outside the {width} x {height} px of the picture, such as {boxes[0].tolist()}"
-    if (boxes[:, 2:] <= boxes[:, :2]).any():
-        return f"boxes without area, such as {boxes[(boxes[:, 2:] <= boxes[:, :2]).any(1)][0].tolist()}"
-    return None
-
-
-def _find_score_problem(scores: Any) -> str | None:
-    if not isinstance(scores, np.ndarray) or scores.dtype != np.float64:
-        return f"scores as {getattr(scores, 'dtype', type(scores).__name__)} where float64 was expected"
-    if not np.isfinite(scores).all() or (scores < 0).any() or (scores > 1).any():
-        return f"scores outside [0, 1], such as {scores.tolist()[:3]}"
-    return "scores that do not descend" if (np.diff(scores) > 0).any() else None
+    """Say what is wrong with a result, also what an expert set lets pass."""
+    if isinstance(result, ExpertError):
+        return f"a refusal: {result}"
+    problem = find_problem(request, result)
+    if problem is None and isinstance(result, (Detections, TextLines)):
+        boxes = result.boxes_xyxy
+        flat = (boxes[:, 2:] <= boxes[:, :2]).any(1)
+        return f"boxes without area, such as {boxes[flat][0].tolist()}" if flat.any() else None
+    return problem
 
 
 def _same(first: Any, second: Any, tolerance: float) -> bool:

@@ -11,7 +11,7 @@ from ..answers import Answer
 from ..arguments import MAX_NAME
 from ..context import ToolContext, map_points
 from ..errors import short
-from ..experts import DetectRequest, PointRequest, ReadRequest, SegmentRequest, UpscaleRequest
+from ..experts import DescribeRequest, DetectRequest, PointRequest, ReadRequest, SegmentRequest, UpscaleRequest
 from ..images import Image
 from ..masks import Mask
 from ..objects import DetectedObject
@@ -20,7 +20,7 @@ from ._subject import Subject, is_encodable
 
 __all__ = ["check_requests", "check_result"]
 
-REQUESTS = (DetectRequest, PointRequest, ReadRequest, SegmentRequest, UpscaleRequest)
+REQUESTS = (DescribeRequest, DetectRequest, PointRequest, ReadRequest, SegmentRequest, UpscaleRequest)
 MAX_SIDE_PX, MAX_ID, MAX_TEXT = 8192, 9999, 100_000
 """What observation spaces hold."""
 OBJECTS = "Objects live in pixels of their source image: see `ToolContext.box_to_source` and `mask_to_source`."

@@ -11,6 +11,7 @@ from ..answers import Answer, AnswerKind, Target
 from ..errors import ExpertError
 from ..experts import (
     Capability,
+    Description,
     Detections,
     Expert,
     ExpertSet,
@@ -29,7 +30,7 @@ from ..task import Profile, Row, Sample
 
 __all__ = ["CAPABILITIES", "PROFILE", "EmptyExpert", "FailingExpert", "FindingExpert", "draw_scene", "make_sample", "stand_in_experts"]  # fmt: skip
 
-CAPABILITIES: frozenset[Capability] = frozenset({"detect", "segment", "point", "upscale", "read"})
+CAPABILITIES: frozenset[Capability] = frozenset({"detect", "segment", "point", "upscale", "read", "describe"})
 
 SHAPES = (
     ((210, 40, 45), (0.08, 0.10, 0.34, 0.45)),
@@ -112,6 +113,8 @@ class FindingExpert(Expert):
                 return Segmentation(mask=_filled(request), score=0.8)
             case "upscale":
                 return _enlarged(request)
+            case "describe":
+                return Description(text="A few things on a plain ground.")
         return TextLines(lines=("OPEN", "daily"), boxes_xyxy=boxes[:2])
 
 
@@ -135,6 +138,8 @@ class EmptyExpert(Expert):
                 return Segmentation(mask=Mask.empty((height, width)), score=0.0)
             case "upscale":
                 return _enlarged(request)
+            case "describe":
+                return Description(text="Nothing.")
         return TextLines(lines=(), boxes_xyxy=np.zeros((0, 4)))
 
 

@@ -17,6 +17,8 @@ from ..arguments import ChoiceKind, ImageName, ImageNames, IntegerKind, ObjectId
 from ..context import ToolContext, invert_matrix, map_points
 from ..drawing import draw_patch_grid, draw_points
 from ..experts import (
+    DescribeRequest,
+    Description,
     Detections,
     DetectRequest,
     PointRequest,
@@ -52,6 +54,7 @@ SHOWN = 4
 SAME_IOU = 0.7
 """Box IoU from which a detection is a known object of the same name."""
 Label = Annotated[str, TextKind(80, ("target",))]
+QUESTIONS = ("What is in the picture?", "What colour is the car?")
 
 
 @tool(requires=["detect"])
@@ -320,6 +323,20 @@ def read(context: ToolContext, image: ImageName) -> ToolBody:
     return ToolResult(text="\n".join(result.lines) if result.lines else f"No text found in {image}.")
 
 
+@tool(requires=["describe"])
+def describe(context: ToolContext, image: ImageName, question: Annotated[str, TextKind(400, QUESTIONS)]) -> ToolBody:
+    """Ask an expert about an image; it answers in words and may be wrong.
+
+    Args:
+        image: Name of the image, such as "img_0".
+        question: What to answer, such as "What is the man holding?".
+    """
+    place = context.image(image)
+    (result,) = yield [DescribeRequest(image=place.image, question=question)]
+    assert isinstance(result, Description)
+    return ToolResult(text=result.text)
+
+
 @tool()
 def view(context: ToolContext, images: ImageNames) -> ToolBody:
     """Bring images back into view, also archived ones.
@@ -372,7 +389,7 @@ def undo(context: ToolContext) -> ToolBody:
 FULL = Toolset(
     name="full",
     tools=(
-        detect, point, segment, segment_box, segment_point, refine, draw_box, crop, split, upscale, read, view, keep, drop,
+        detect, point, segment, segment_box, segment_point, refine, draw_box, crop, split, upscale, read, describe, view, keep, drop,
         undo, submit, submit_none, submit_count, submit_choice,
     ),
     guidance=(

@@ -1,6 +1,6 @@
 """Experts that need no download and no torch: a small trained detector, foreground segmentation, Lanczos upscaling."""
 
-from ...errors import bad_value
+from .._options import check_count, check_share
 from ._analysis import INPUT_PX, Analyser
 from ._batch import BatchExpert
 from .detector import THRESHOLD, EmbeddedDetector
@@ -22,10 +22,10 @@ def EmbeddedExperts(  # noqa: N802 - the entry point ``embedded``
         input_px: Longest side that the detector looks at; larger pictures are shrunk to it first.
         weights: A file that ``scripts/train_detector.py`` wrote; the shipped one by default.
     """
-    if not 0 < threshold < 1:
-        raise bad_value("threshold", threshold, expected="a number between 0 and 1")
-    if not 64 <= input_px <= 8192:
-        raise bad_value("input_px", input_px, expected="64 to 8192 px")
+    check_share("threshold", threshold)
+    check_count("input_px", input_px, low=64, high=8192)
+    if threads is not None:
+        check_count("threads", threads)
     analyser = Analyser(network=DetectorNetwork(weights), input_px=input_px)
     return [
         EmbeddedDetector(threads=threads, threshold=threshold, analyser=analyser),

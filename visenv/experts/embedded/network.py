@@ -85,8 +85,9 @@ class DetectorNetwork:
         height, width = pixels.shape[:2]
         if min(height, width) < MIN_SIDE_PX:
             return Candidates(np.zeros((0, 4), np.float32), np.zeros((0, len(categories())), np.float32))
-        padded = np.pad(pixels, ((0, -height % STEP_PX), (0, -width % STEP_PX), (0, 0)), mode="edge")
-        boxes, probabilities = self.session().run(None, {"pixels": padded[None]})
+        if height % STEP_PX or width % STEP_PX:
+            pixels = np.pad(pixels, ((0, -height % STEP_PX), (0, -width % STEP_PX), (0, 0)), mode="edge")
+        boxes, probabilities = self.session().run(None, {"pixels": pixels[None]})
         boxes = boxes.clip(0, np.array((width, height, width, height), np.float32))
         good = (probabilities.max(1, initial=0) > KEEP) & ((boxes[:, 2:] - boxes[:, :2]).min(1) >= MIN_BOX_PX)
         return distinct(Candidates(boxes[good], probabilities[good]))

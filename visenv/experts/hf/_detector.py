@@ -12,8 +12,10 @@ import numpy.typing as npt
 
 from ...images import Image
 from ...masks import box_iou_matrix
+from .._once import WarnOnce
+from .._options import check_count, check_share
 from .._protocol import Capability, Detections, DetectRequest, Expert, PointRequest, Points, Request, Result
-from .._torch import autocast, check_count, check_share, hash_model, pick_device
+from .._torch import autocast, hash_model, pick_device, say_passes, try_device
 from ..embeddings import EmbeddingCache
 from ._settings import settings_of
 
@@ -60,7 +62,7 @@ class HFDetector(Expert):
         self.model = model.to(self.device).eval()
         self.processor = processor
         self.name = f"hf-{model_type}"
-        self.version = f"1/{transformers.__version__}"
+        self.version = f"1/{transformers.__version__}{say_passes(self.device, batch=self.batch)}"
         self.weights_hash = hash_model(
             model, config=settings_of(model.config), images=settings_of(processor.image_processor), words=processor.tokenizer.get_vocab(),
             dtype=dtype, threshold=self.threshold, overlap=self.overlap,
@@ -69,6 +71,21 @@ class HFDetector(Expert):
             limit_bytes=check_count("embeddings_mb", embeddings_mb, low=0) * 2**20
         )
         self._lock = threading.Lock()
+        self._warn = WarnOnce(__name__)
+
+    def tokenize(self, text: str, limit: int, **options: Any) -> Any:
+        """Return the tokens of a text as tensors ``(1, N)``, cut off where the model can take no more; the log then says so once.
+
+        Args:
+            text: What the model is asked for.
+            limit: Most tokens that it takes.
+            **options: More for the tokenizer.
+        """
+        tokenizer = self.processor.tokenizer
+        num_tokens = len(tokenizer(text, verbose=False).input_ids)
+        if num_tokens > limit:
+            self._warn(text, "%s looks at the first %d of %d tokens of %r.", self.identity, limit, num_tokens, text)
+        return tokenizer(text, return_tensors="pt", truncation=True, max_length=limit, **options)
 
     @abstractmethod
     def find(self, asked: Mapping[Image, Sequence[str]]) -> dict[tuple[Image, str], Detections]:
@@ -105,6 +122,11 @@ class HFDetector(Expert):
     def clean(self, image: Image, boxes: Floats, scores: Floats) -> tuple[npt.NDArray[np.float64], list[int]]:
         """Clean boxes of a picture with this expert's threshold and overlap, as :func:`clean_boxes` does."""
         return clean_boxes(boxes, scores, image.size_wh, threshold=self.threshold, overlap=self.overlap)
+
+    def health(self) -> str:
+        """Say where the model is loaded, after computing something there."""
+        try_device(self.device)
+        return f"loaded on {self.device}"
 
     def trim(self) -> bool:
         """Forget the embeddings."""

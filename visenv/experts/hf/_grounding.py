@@ -30,9 +30,7 @@ class GroundingDino(HFDetector):
             for phrase in phrases:
                 # A full stop separates phrases for the model.
                 text = " ".join(phrase.lower().replace(".", " ").split()) + "."
-                tokens = self.processor.tokenizer(
-                    text, return_tensors="pt", truncation=True, max_length=self._max_tokens
-                )
+                tokens = self.tokenize(text, int(self.model.config.max_text_len))
                 # Together with others a picture or a phrase would be padded, and padding changes results.
                 groups.setdefault((image.size_wh, tokens.input_ids.shape[1]), []).append((image, phrase, tokens))
         found: dict[tuple[Image, str], Detections] = {}
@@ -40,10 +38,6 @@ class GroundingDino(HFDetector):
             for start in range(0, len(members), self.batch):
                 found |= self._pass(members[start : start + self.batch])
         return found
-
-    @property
-    def _max_tokens(self) -> int:
-        return int(self.model.config.max_text_len)
 
     def _pass(self, members: list[tuple[Image, str, Any]]) -> dict[tuple[Image, str], Detections]:
         """Run the model on pictures of one size with phrases of one length."""

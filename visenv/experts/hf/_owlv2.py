@@ -39,10 +39,8 @@ class Owlv2(HFDetector):
         """Embed phrases, each ``(D,)``, one by one: beside others its numbers would differ in their last bits."""
         found = {}
         for phrase in phrases:
-            tokens = self.processor.tokenizer(
-                phrase, return_tensors="pt", padding="max_length", truncation=True,
-                max_length=self.model.config.text_config.max_position_embeddings,
-            ).to(self.device)  # fmt: skip
+            limit = self.model.config.text_config.max_position_embeddings
+            tokens = self.tokenize(phrase, limit, padding="max_length").to(self.device)
             embedded = self.model.owlv2.get_text_features(
                 input_ids=tokens.input_ids, attention_mask=tokens.attention_mask
             ).pooler_output[0]

@@ -41,7 +41,7 @@ class HFSam2(PromptableSegmenter):
         self.model = model.to(self.device).eval()
         self.processor = processor
         self.name = f"hf-{model_type}"
-        self.version = f"1/{transformers.__version__}"
+        self.version = f"1/{transformers.__version__}{self.passes}"
         self.mask_hw = model.prompt_encoder.mask_input_size
         self.weights_hash = hash_model(
             model, config=settings_of(model.config), images=settings_of(processor.image_processor), dtype=dtype

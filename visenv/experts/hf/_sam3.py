@@ -53,9 +53,7 @@ class Sam3(HFDetector):
         from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
 
         length = self.model.config.text_config.max_position_embeddings
-        tokens = self.processor.tokenizer(
-            phrase, return_tensors="pt", padding="max_length", truncation=True, max_length=length
-        ).to(self.device)
+        tokens = self.tokenize(phrase, length, padding="max_length").to(self.device)
         outputs = self.model(
             vision_embeds=Sam3VisionEncoderOutput(
                 fpn_hidden_states=tuple(embedded["maps"]), fpn_position_encoding=tuple(embedded["places"])

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from ...errors import bad_value
 from ...images import Image
+from .._options import check_count
 from .._protocol import Capability, Expert, Request, Result, Upscaled, UpscaleRequest
-from .._torch import autocast, check_count, hash_model, pick_device
+from .._torch import autocast, hash_model, pick_device, say_passes, try_device
 from ._settings import settings_of
 
 __all__ = ["Swin2SR"]
@@ -59,7 +60,7 @@ class Swin2SR(Expert):
         self.model = model.to(self.device).eval()
         self.factor, self.window = int(config.upscale), int(config.window_size)
         self.name = f"hf-{model_type}"
-        self.version = f"1/{transformers.__version__}"
+        self.version = f"1/{transformers.__version__}{say_passes(self.device, batch=self.batch)}"
         self.weights_hash = hash_model(model, config=settings_of(config), dtype=dtype, tile=tile)
         self._lock = threading.Lock()
 
@@ -69,6 +70,11 @@ class Swin2SR(Expert):
 
         with self._lock, torch.inference_mode(), autocast(self.device, self.dtype):
             return [self._enlarge(request) for request in requests]
+
+    def health(self) -> str:
+        """Say where the model is loaded, after computing something there."""
+        try_device(self.device)
+        return f"loaded on {self.device}, enlarges {self.factor} times"
 
     def _enlarge(self, request: Request) -> Result:
         assert isinstance(request, UpscaleRequest)

@@ -6,15 +6,12 @@ pictures behind it; so each crosses the wire once, whoever sent it first, and a 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from ...errors import ExpertError
-from ...images import Image
 from ...redaction import redact
 from .._protocol import Capability, Expert, Request, Result
 from .forms import (
@@ -22,12 +19,9 @@ from .forms import (
     Form,
     FormError,
     Hash,
-    ImageForm,
-    image_from_blob,
     image_to_blob,
     printable,
     read_form,
-    request_from_form,
     request_to_form,
     result_from_form,
     result_to_form,
@@ -35,8 +29,8 @@ from .forms import (
 from .frames import VERSION, pack, unpack
 
 __all__ = [
-    "MAX_REQUESTS", "Call", "Catalogue", "Identity", "Limits", "catalogue_of", "identity_of", "read_answer", "read_call", "read_unknown", "write_answer",
-    "write_call", "write_unknown",
+    "MAX_REQUESTS", "Catalogue", "Identity", "Limits", "Pieces", "catalogue_of", "identity_of", "read_answer", "read_unknown", "write_answer", "write_call",
+    "write_unknown",
 ]  # fmt: skip
 
 MAX_REQUESTS = 256
@@ -50,8 +44,9 @@ MAX_ANSWER_ITEMS = 2**16
 """Of one list: objects, lines of text."""
 MAX_WHY = 2000
 """Characters of what an expert says about a failure."""
-HASH = re.compile("[0-9a-f]{64}")
 
+Pieces = list[bytes | memoryview]
+"""A body, to be sent one after the other: pictures are not copied together first."""
 Word = Annotated[str, Field(min_length=1, max_length=400)]
 
 
@@ -61,12 +56,17 @@ class Identity(Form):
     name: Word
     version: Word
     weights_hash: Annotated[str, Field(max_length=400)]
+    identity: Word
+    """As recorded; of a replay that of the expert it stands for."""
 
 
 class Limits(Form):
     """What a server takes."""
 
     body_bytes: Annotated[int, Field(ge=1)]
+    """Longest call, and most bytes of the pixels of all pictures that it names."""
+    answer_bytes: Annotated[int, Field(ge=1)]
+    """Longest answer."""
     requests: Annotated[int, Field(ge=1)]
 
 
@@ -76,12 +76,6 @@ class Catalogue(Form):
     wire: int
     experts: Annotated[dict[Capability, Identity], Field(min_length=1)]
     limits: Limits
-
-
-class _CallForm(Form):
-    capability: Capability
-    requests: Annotated[list[Any], Field(min_length=1, max_length=MAX_REQUESTS)]
-    images: Annotated[list[ImageForm], Field(max_length=MAX_REQUESTS)]
 
 
 class _Outcome(Form):
@@ -98,44 +92,12 @@ class _UnknownForm(Form):
     unknown: Annotated[list[Hash], Field(min_length=1, max_length=MAX_REQUESTS)]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Call:
-    """A call as it arrived: forms not looked into, pictures checked against their hashes."""
-
-    capability: Capability
-    forms: list[Any]
-    images: dict[str, Image]
-    """Those that came with it."""
-
-    def hashes(self) -> list[str]:
-        """Return the hashes that the requests name, each once.
-
-        Raises:
-            FormError: A request names none.
-        """
-        found: dict[str, None] = {}
-        for index, form in enumerate(self.forms):
-            named = form.get("image") if isinstance(form, dict) else None
-            if not isinstance(named, str) or not HASH.fullmatch(named):
-                raise FormError(f"requests.{index}.image: the hash of an image was expected")
-            found[named] = None
-        return list(found)
-
-    def requests(self, images: Mapping[str, Image]) -> list[Request]:
-        """Read the requests.
-
-        Raises:
-            FormError: One is none.
-        """
-        return [request_from_form(self.capability, form, images, f"requests.{i}") for i, form in enumerate(self.forms)]
-
-
 def identity_of(expert: Expert) -> Identity:
     """Return who an expert is."""
-    return Identity(name=str(expert.name), version=str(expert.version), weights_hash=str(expert.weights_hash))
+    return Identity(name=str(expert.name), version=str(expert.version), weights_hash=str(expert.weights_hash), identity=expert.identity)  # fmt: skip
 
 
-def write_call(requests: Sequence[Request], *, send: Collection[str], as_png: bool = False) -> bytes:
+def write_call(requests: Sequence[Request], *, send: Collection[str], as_png: bool = False) -> Pieces:
     """Write a call.
 
     Args:
@@ -149,24 +111,10 @@ def write_call(requests: Sequence[Request], *, send: Collection[str], as_png: bo
         "capability": requests[0].capability, "requests": [request_to_form(r) for r in requests],
         "images": [form for form, _ in packed],
     }  # fmt: skip
-    return pack(header, [blob for _, blob in packed])
+    return [pack(header), *(blob for _, blob in packed)]
 
 
-def read_call(body: bytes | bytearray | memoryview) -> Call:
-    """Read a call.
-
-    Raises:
-        WireError: It is none, or a picture has not the hash it is sent under.
-    """
-    header, rest = unpack(body, max_header_bytes=MAX_CALL_HEADER, max_items=MAX_CALL_ITEMS)
-    form = read_form(_CallForm, header, "call")
-    blobs = Blobs(rest)
-    images = {one.hash: image_from_blob(one, blobs.take(one), f"images.{i}") for i, one in enumerate(form.images)}
-    blobs.check_end()
-    return Call(capability=form.capability, forms=form.requests, images=images)
-
-
-def write_answer(identity: Identity, outcomes: Sequence[Result | ExpertError]) -> bytes:
+def write_answer(identity: Identity, outcomes: Sequence[Result | ExpertError]) -> Pieces:
     """Write an answer: for each request its result, or why there is none."""
     blobs: list[memoryview] = []
     forms: list[dict[str, Any]] = []
@@ -177,10 +125,12 @@ def write_answer(identity: Identity, outcomes: Sequence[Result | ExpertError]) -
             forms.append({"result": result_to_form(outcome, blobs)})
         except (ExpertError, FormError) as error:  # FormError: a result that the wire has no form for
             forms.append({"error": printable(redact(str(error)), MAX_WHY)})
-    return pack({"identity": identity.model_dump(), "outcomes": forms}, blobs)
+    return [pack({"identity": identity.model_dump(), "outcomes": forms}), *blobs]
 
 
-def read_answer(body: bytes | memoryview, requests: Sequence[Request]) -> tuple[Identity, list[Result | ExpertError]]:
+def read_answer(
+    body: bytes | bytearray | memoryview, requests: Sequence[Request]
+) -> tuple[Identity, list[Result | ExpertError]]:
     """Read the answer to a call.
 
     Raises:
@@ -203,12 +153,12 @@ def read_answer(body: bytes | memoryview, requests: Sequence[Request]) -> tuple[
     return form.identity, outcomes
 
 
-def write_unknown(hashes: Sequence[str]) -> bytes:
+def write_unknown(hashes: Sequence[str]) -> Pieces:
     """Write which pictures a server lacks."""
-    return pack({"unknown": list(hashes)})
+    return [pack({"unknown": list(hashes)})]
 
 
-def read_unknown(body: bytes | memoryview) -> list[str]:
+def read_unknown(body: bytes | bytearray | memoryview) -> list[str]:
     """Read which pictures a server lacks.
 
     Raises:
@@ -218,9 +168,9 @@ def read_unknown(body: bytes | memoryview) -> list[str]:
     return read_form(_UnknownForm, header, "answer").unknown
 
 
-def catalogue_of(experts: Mapping[Capability, Expert], *, body_bytes: int) -> Catalogue:
+def catalogue_of(experts: Mapping[Capability, Expert], *, body_bytes: int, answer_bytes: int) -> Catalogue:
     """Return what a server says of itself."""
     return Catalogue(
         wire=VERSION, experts={c: identity_of(e) for c, e in sorted(experts.items())},
-        limits=Limits(body_bytes=body_bytes, requests=MAX_REQUESTS),
+        limits=Limits(body_bytes=body_bytes, answer_bytes=answer_bytes, requests=MAX_REQUESTS),
     )  # fmt: skip

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image as PilImage
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...answers import Box
@@ -16,6 +19,8 @@ from ...images import MAX_PX, Image, decode_image
 from ...masks import Mask, read_masks
 from .._protocol import (
     Capability,
+    DescribeRequest,
+    Description,
     Detections,
     DetectRequest,
     PointRequest,
@@ -32,8 +37,8 @@ from .._protocol import (
 from .frames import WireError
 
 __all__ = [
-    "Blobs", "Form", "FormError", "Hash", "ImageForm", "image_from_blob", "image_to_blob", "printable", "read_form", "request_from_form", "request_to_form",
-    "result_from_form", "result_to_form",
+    "Blobs", "Form", "FormError", "Hash", "ImageForm", "check_image", "enlarged_bytes", "image_from_blob", "image_to_blob", "make_room", "pixel_bytes", "printable", "read_form",
+    "request_from_form", "request_to_form", "result_from_form", "result_to_form",
 ]  # fmt: skip
 
 MAX_PHRASE = 4096
@@ -42,6 +47,8 @@ MAX_CLICKS = 1024
 MAX_SCALE = 16
 MAX_LABEL = 4096
 """Characters of a label or a line of text."""
+DECODING = threading.Lock()
+"""A decoder holds several times the pixels while it runs, so one runs at a time."""
 
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -118,6 +125,13 @@ class ReadForm(Form):
     image: Hash
 
 
+class DescribeForm(Form):
+    """To describe."""
+
+    image: Hash
+    question: Annotated[str, Field(max_length=MAX_PHRASE)]
+
+
 class DetectionsForm(Form):
     """Boxes."""
 
@@ -152,6 +166,12 @@ class LinesForm(Form):
 
     lines: list[Annotated[str, Field(max_length=MAX_LABEL)]]
     boxes_xyxy: ArrayForm
+
+
+class DescriptionForm(Form):
+    """Words."""
+
+    text: Annotated[str, Field(max_length=MAX_LABEL)]
 
 
 class Blobs:
@@ -197,6 +217,7 @@ FORMS: dict[Capability, _Asked] = {
     "segment": _Asked(SegmentForm, SegmentationForm),
     "upscale": _Asked(UpscaleForm, UpscaledForm),
     "read": _Asked(ReadForm, LinesForm),
+    "describe": _Asked(DescribeForm, DescriptionForm),
 }
 
 
@@ -228,6 +249,8 @@ def request_to_form(request: Request) -> dict[str, Any]:
             form["prefer"] = request.prefer
         case UpscaleRequest(scale=scale):
             form["scale"] = int(scale)
+        case DescribeRequest(question=question):
+            form["question"] = question
     return form
 
 
@@ -257,6 +280,8 @@ def request_from_form(capability: Capability, data: object, images: Mapping[str,
             if image.size_wh[0] * image.size_wh[1] * scale**2 > MAX_PX:
                 raise FormError(f"{where}.scale: more than {MAX_PX} pixels")
             return UpscaleRequest(image=image, scale=scale)
+        case DescribeForm(question=question):
+            return DescribeRequest(image=image, question=question)
     return ReadRequest(image=image)
 
 
@@ -279,6 +304,8 @@ def result_to_form(result: Result, blobs: list[memoryview]) -> dict[str, Any]:
             return {"image": form}
         case TextLines(lines=lines, boxes_xyxy=boxes):
             return {"lines": _texts(lines), "boxes_xyxy": _array_to_form(boxes)}
+        case Description(text=text):
+            return {"text": _texts([text])[0]}
 
 
 def result_from_form(capability: Capability, data: object, blobs: Blobs, where: str) -> Result:
@@ -306,6 +333,8 @@ def result_from_form(capability: Capability, data: object, blobs: Blobs, where: 
             return Points(points_xy=_array(points, where), scores=_array(scores, where))
         case UpscaledForm(image=image):
             return Upscaled(image=image_from_blob(image, blobs.take(image), where))
+        case DescriptionForm(text=text):
+            return Description(text=text)
     return TextLines(lines=tuple(form.lines), boxes_xyxy=_array(form.boxes_xyxy, where))
 
 
@@ -317,27 +346,68 @@ def image_to_blob(image: Image, *, as_png: bool = False) -> tuple[dict[str, Any]
     return {"hash": image.hash, "size_hw": [height, width], "encoding": encoding, "num_bytes": blob.nbytes}, blob
 
 
-def image_from_blob(form: ImageForm, blob: memoryview, where: str) -> Image:
-    """Read a picture and check that it has the size and the hash it is sent under.
+def pixel_bytes(size_hw: Sequence[int]) -> int:
+    """Return how many bytes a picture's pixels are."""
+    return 3 * size_hw[0] * size_hw[1]
+
+
+def enlarged_bytes(request: Request) -> int:
+    """Return how many bytes of pixels the answer to a request will be."""
+    return request.image.pixels.nbytes * request.scale**2 if isinstance(request, UpscaleRequest) else 0
+
+
+def make_room(form: ImageForm, where: str) -> npt.NDArray[np.uint8]:
+    """Return an array of as many bytes as a picture's blob has; a raw picture's pixels once it is filled.
 
     Raises:
-        FormError: It has not, or it is no picture.
+        FormError: The picture is too large, or its blob is not as long as its pixels.
     """
     height, width = form.size_hw
     if height * width > MAX_PX:
         raise FormError(f"{where}: more than {MAX_PX} pixels")
     if form.encoding == "png":
-        try:
-            image = decode_image(bytes(blob), where=where, formats=("PNG",), max_side_px=max(height, width))
-        except BadValueError:
-            raise FormError(f"{where}: no readable PNG of this size") from None
-    elif blob.nbytes == 3 * height * width:
-        image = Image(np.frombuffer(blob, np.uint8).reshape(height, width, 3))  # copied: the body is let go
-    else:
-        raise FormError(f"{where}: {blob.nbytes} bytes for {width} x {height} pixels")
-    if image.size_wh != (width, height) or image.hash != form.hash:
+        return np.empty(form.num_bytes, np.uint8)
+    if form.num_bytes != pixel_bytes(form.size_hw):
+        raise FormError(f"{where}: {form.num_bytes} bytes for {width} x {height} pixels")
+    return np.empty((height, width, 3), np.uint8)
+
+
+def image_from_blob(form: ImageForm, blob: memoryview, where: str) -> Image:
+    """Read a picture; what is in ``blob`` is copied.
+
+    Raises:
+        FormError: It has not the size or the hash it is sent under, or it is no picture.
+    """
+    if form.encoding == "png":
+        width, height = form.size_hw[::-1]
+        return check_image(form, _decode_png(bytes(blob), (width, height), where), where)
+    room = make_room(form, where)
+    room.data.cast("B")[:] = blob
+    return check_image(form, Image(room), where)
+
+
+def check_image(form: ImageForm, image: Image, where: str) -> Image:
+    """Return a picture that has the size and the hash it is sent under.
+
+    Raises:
+        FormError: It has not.
+    """
+    if image.size_wh[::-1] != tuple(form.size_hw) or image.hash != form.hash:
         raise FormError(f"{where}: the pixels are not those of the hash")
     return image
+
+
+def _decode_png(data: bytes, size_wh: tuple[int, int], where: str) -> Image:
+    try:
+        with PilImage.open(io.BytesIO(data), formats=("PNG",)) as file:
+            if file.size != size_wh:  # known before a pixel is decoded; decoding costs what the form announced
+                raise FormError(f"{where}: a PNG of another size than announced")
+        with DECODING:
+            return decode_image(data, where=where, formats=("PNG",))
+    except FormError:
+        raise
+    except Exception:  # the boundary to the decoder, which raises nearly anything on damaged bytes
+        raise FormError(f"{where}: no readable PNG of this size") from None
 
 
 def _segment_request(form: SegmentForm, image: Image, where: str) -> SegmentRequest:

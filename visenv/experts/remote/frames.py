@@ -8,16 +8,19 @@ own bytes once they are objects, blobs only theirs.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from ...errors import missing_extra, short
 
-__all__ = ["CONTENT_TYPE", "VERSION", "FrameError", "WireError", "import_msgpack", "pack", "unpack"]
+__all__ = [
+    "CONTENT_TYPE", "START_BYTES", "VERSION", "FrameError", "TooLarge", "WireError", "header_length", "import_msgpack", "pack", "read_header", "unpack",
+]  # fmt: skip
 
 VERSION = 1
 CONTENT_TYPE = "application/vnd.visenv.experts+msgpack"
 MAGIC = b"VEX" + bytes([VERSION])
+START_BYTES = 8
+"""What comes before the map: the form, its version and the length of the map."""
 MAX_KEYS = 16
 MAX_CONTAINERS = 2**18
 """Most lists and maps of one body, all levels together."""
@@ -31,8 +34,12 @@ class FrameError(WireError):
     """The body is no frame, or its map no msgpack."""
 
 
-def pack(header: dict[str, Any], blobs: Sequence[bytes | memoryview] = ()) -> bytes:
-    """Write a body.
+class TooLarge(WireError):  # noqa: N818 - an answer, not a fault
+    """A call of the right form that asks for more than one call may."""
+
+
+def pack(header: dict[str, Any]) -> bytes:
+    """Write the beginning of a body, behind which its blobs come.
 
     Raises:
         WireError: The map holds what msgpack has no plain form for.
@@ -42,18 +49,41 @@ def pack(header: dict[str, Any], blobs: Sequence[bytes | memoryview] = ()) -> by
         packed: bytes = msgpack.packb(header, use_bin_type=True)
     except (TypeError, ValueError, OverflowError) as error:
         raise WireError(f"a value that cannot be sent: {error}") from error
-    return b"".join([MAGIC, struct.pack(">I", len(packed)), packed, *blobs])
+    return b"".join([MAGIC, struct.pack(">I", len(packed)), packed])
+
+
+def header_length(start: bytes | bytearray | memoryview, *, max_header_bytes: int) -> int:
+    """Return how long the map of a body is.
+
+    Args:
+        start: The first :data:`START_BYTES`, or more.
+        max_header_bytes: Longest map.
+
+    Raises:
+        FrameError: The body does not begin as one does, or its map is longer.
+    """
+    begins = bytes(start[:START_BYTES])
+    if begins[:3] != MAGIC[:3]:
+        raise FrameError(f"the body does not begin with {MAGIC[:3]!r}")
+    if begins[3:4] != MAGIC[3:]:
+        raise FrameError(f"the body is of version {short(begins[3:4])}; this is version {VERSION}")
+    if len(begins) < START_BYTES:
+        raise FrameError("the body is cut off")
+    length: int = struct.unpack(">I", begins[4:])[0]
+    if length > max_header_bytes:
+        raise FrameError(f"a header of {length} bytes; at most {max_header_bytes} are read")
+    return length
 
 
 def unpack(
     body: bytes | bytearray | memoryview, *, max_header_bytes: int, max_items: int
 ) -> tuple[dict[str, Any], memoryview]:
-    """Read a body.
+    """Read a body that is there as a whole.
 
     Args:
         body: All of it.
         max_header_bytes: Longest map.
-        max_items: Longest list; what msgpack sets aside for one follows from a number that the sender wrote.
+        max_items: Longest list.
 
     Returns:
         The map, and a view of the bytes behind it.
@@ -62,21 +92,26 @@ def unpack(
         FrameError: It is not one, whatever is wrong with it.
     """
     view = memoryview(body)
-    if bytes(view[:3]) != MAGIC[:3]:
-        raise FrameError(f"the body does not begin with {MAGIC[:3]!r}")
-    if bytes(view[3:4]) != MAGIC[3:]:
-        raise FrameError(f"the body is of version {short(bytes(view[3:4]))}; this is version {VERSION}")
-    if len(view) < 8:
+    end = START_BYTES + header_length(view, max_header_bytes=max_header_bytes)
+    if end > len(view):
         raise FrameError("the body is cut off")
-    (length,) = struct.unpack(">I", view[4:8])
-    if length > max_header_bytes:
-        raise FrameError(f"a header of {length} bytes; at most {max_header_bytes} are read")
-    if length > len(view) - 8:
-        raise FrameError("the body is cut off")
-    header = _loads(view[8 : 8 + length], max_items)
+    return read_header(view[START_BYTES:end], max_items=max_items), view[end:]
+
+
+def read_header(packed: memoryview, *, max_items: int) -> dict[str, Any]:
+    """Read the map of a body as plain data: no extension types, no repeated keys, everything bounded.
+
+    Args:
+        packed: The map as it came.
+        max_items: Longest list; what msgpack sets aside for one follows from a number that the sender wrote.
+
+    Raises:
+        FrameError: It is none.
+    """
+    header = _loads(packed, max_items)
     if not isinstance(header, dict):
         raise FrameError(f"the header is a {type(header).__name__}; a map was expected")
-    return header, view[8 + length :]
+    return header
 
 
 def import_msgpack() -> Any:
@@ -93,7 +128,6 @@ def import_msgpack() -> Any:
 
 
 def _loads(packed: memoryview, max_items: int) -> Any:
-    """Read msgpack as plain data: no extension types, no repeated keys, everything bounded."""
     msgpack = import_msgpack()
     left = MAX_CONTAINERS
 

@@ -20,6 +20,7 @@ HELP = {
     "visenv_pictures_received_total": "Pictures that came with calls.",
     "visenv_pictures": "Pictures kept.",
     "visenv_picture_bytes": "Bytes of the pictures kept.",
+    "visenv_call_bytes": "Bytes of pixels that calls in flight name and ask for.",
     "visenv_batches_total": "Times an expert was given work.",
     "visenv_requests_shared_total": "Requests equal to one that was waiting or running.",
     "visenv_requests_refused_total": "Requests refused because the queue was full.",

@@ -5,17 +5,18 @@ A call goes to any copy. One that lacks a picture says so like any other server,
 
 from __future__ import annotations
 
+import dataclasses
+import http.client
 import os
 import signal
-import socket
 import threading
 from collections.abc import Callable
 from typing import Any
 
-from ...errors import missing_extra
+from ...errors import bad_value, missing_extra, say
 from .._set import make_experts
 from .app import make_app
-from .server import ServerSettings
+from .server import ServerSettings, address_of, listen
 from .service import Service
 
 __all__ = ["make_deployment", "serve_with_ray"]
@@ -37,9 +38,14 @@ def make_deployment(spec: str, settings: ServerSettings, *, replicas: int = 1, g
     """
     serve = _import_serve()
 
+    digest, names = settings.token_digest, settings.names
+    public = dataclasses.replace(
+        settings, token=None, host="127.0.0.1"
+    )  # Ray keeps what a copy is made from: no token in it
+
     def build() -> Any:  # in each copy's own process
-        made = Service(make_experts(spec), body_bytes=settings.body_bytes, picture_bytes=settings.picture_bytes)
-        return make_app(made, token=settings.token, concurrency=settings.concurrency)
+        made = Service(make_experts(spec), body_bytes=public.body_bytes, picture_bytes=public.picture_bytes)
+        return make_app(made, token_digest=digest, concurrency=public.concurrency, hosts=names)
 
     deployment = serve.deployment(
         serve.ingress(build)(), name=NAME, num_replicas=replicas, max_ongoing_requests=settings.concurrency,
@@ -53,6 +59,9 @@ def serve_with_ray(
 ) -> None:
     """Serve until the process is told to end, on the cluster that ``RAY_ADDRESS`` names or on this machine.
 
+    A cluster is shared: who listens there and where is not decided here, so a token is needed; the experts get a path of their own; and
+    at the end only they are removed.
+
     Args:
         spec: What the experts are made from.
         settings: Where, and for whom.
@@ -62,23 +71,57 @@ def serve_with_ray(
 
     Raises:
         MissingExtraError: Ray Serve is not installed.
+        BadValueError: A shared cluster, and no token, or experts are served there already, or it does not answer at that address.
     """
+    is_shared = bool(os.environ.get("RAY_ADDRESS"))
+    if is_shared and settings.token is None:
+        raise bad_value(
+            "--token-env", None, expected="a token on a cluster that others share (RAY_ADDRESS is set)",
+            remedy="Put one into an environment variable and name that with --token-env.",
+        )  # fmt: skip
     serve = _import_serve()
     import ray
 
-    options: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}
-    ray.init(**options)
+    ray.init(**({} if is_shared else {"address": "local", "include_dashboard": False}))
+    path = f"/{NAME}" if is_shared else "/"
+    is_ours = False
     try:
+        if is_shared and NAME in serve.status().applications:
+            raise bad_value("--ray", NAME, expected="no application of this name on the cluster yet", remedy="Share its address, or remove it.")  # fmt: skip
         port = settings.port or _free_port(settings.host)
-        serve.start(http_options={"host": settings.host, "port": port})
-        serve.run(make_deployment(spec, settings, replicas=replicas, gpus=gpus), name=NAME, route_prefix="/")
-        announce(f"http://{settings.host}:{port}")
+        serve.start(http_options={"host": settings.host, "port": port})  # ignored where Serve runs already
+        is_ours = True
+        serve.run(make_deployment(spec, settings, replicas=replicas, gpus=gpus), name=NAME, route_prefix=path)
+        if is_shared:
+            _check_answers(settings.host, port, path)
+        announce(address_of(settings.host, port) + path.rstrip("/"))
         ended = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: ended.set())
         ended.wait()
     finally:
-        serve.shutdown()
+        if not is_shared:
+            serve.shutdown()
+        elif is_ours:
+            serve.delete(NAME)
         ray.shutdown()
+
+
+def _check_answers(host: str, port: int, path: str) -> None:
+    """Refuse an address at which the cluster does not answer for these experts: Serve was started there with another one."""
+    line = http.client.HTTPConnection(host, port, timeout=10)
+    try:
+        line.request("GET", f"{path}/health")
+        reply = line.getresponse()
+        why = f"status {reply.status}" if reply.status not in (200, 503) else None
+    except (OSError, http.client.HTTPException) as error:
+        why = say(error)
+    finally:
+        line.close()
+    if why is not None:
+        raise bad_value(
+            "--host and --port", (host, port), expected=f"where Ray Serve of the cluster listens ({why})",
+            remedy="`serve config` or the cluster's dashboard says where.",
+        )  # fmt: skip
 
 
 def _import_serve() -> Any:
@@ -90,6 +133,6 @@ def _import_serve() -> Any:
 
 
 def _free_port(host: str) -> int:
-    with socket.create_server((host, 0)) as listener:
+    with listen(host, 0) as listener:
         port: int = listener.getsockname()[1]
         return port

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import ipaddress
 import os
 import socket
@@ -9,10 +11,10 @@ from dataclasses import dataclass, field
 
 from ...errors import bad_value, missing_extra
 from .._set import ExpertSet
-from .app import CONCURRENCY, make_app
+from .app import CONCURRENCY, digest_of, make_app
 from .service import BODY_BYTES, PICTURE_BYTES, Service
 
-__all__ = ["ExpertServer", "ServerSettings", "is_loopback", "read_token"]
+__all__ = ["ExpertServer", "ServerSettings", "address_of", "is_loopback", "listen", "read_token"]
 
 SHORTEST_TOKEN = 16
 """Characters; what is shorter can be guessed."""
@@ -21,6 +23,10 @@ GRACE_S = 30
 KEEP_ALIVE_S = 60
 """Longer than a client keeps an idle connection, so that it is the client who closes it."""
 BACKLOG = 512
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""As in glibc's ``malloc.h``."""
+CONNECTIONS_PER_CALL = 4
+"""How many connections may be open for each call that may be in flight."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +40,19 @@ class ServerSettings:
     body_bytes: int = BODY_BYTES
     picture_bytes: int = PICTURE_BYTES
     concurrency: int = CONCURRENCY
+
+    @property
+    def token_digest(self) -> bytes | None:
+        """What the application must know of the token."""
+        return None if self.token is None else digest_of(self.token)
+
+    @property
+    def names(self) -> list[str] | None:
+        """Names under which the server may be addressed; any where there is a token.
+
+        Without one a web page could reach the server on its reader's own machine under a name of its own.
+        """
+        return None if self.token is not None else ["localhost", "127.0.0.1", "::1", "[::1]", self.host]
 
     def __post_init__(self) -> None:
         if self.token is None and not is_loopback(self.host):
@@ -60,22 +79,25 @@ class ExpertServer:
         try:
             import fastapi  # noqa: F401 - before anything is opened
             import uvicorn
+
+            from .connections import Connection
         except ImportError as error:
             raise missing_extra("A server of experts", "serve") from error
-        self._listener = _listen(settings.host, settings.port)
+        self._listener = listen(settings.host, settings.port)
         self.service = Service(experts, body_bytes=settings.body_bytes, picture_bytes=settings.picture_bytes)
-        local = ["localhost", "127.0.0.1", "::1", "[::1]", settings.host] if settings.token is None else None
-        app = make_app(self.service, token=settings.token, concurrency=settings.concurrency, hosts=local)
+        app = make_app(
+            self.service, token_digest=settings.token_digest, concurrency=settings.concurrency, hosts=settings.names
+        )
         config = uvicorn.Config(  # of the two HTTP parsers h11 bounds headers
-            app, http="h11", log_level="warning", access_log=False, server_header=False, proxy_headers=False, lifespan="on", ws="none",
-            timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=GRACE_S,
+            app, http=Connection, log_level="warning", access_log=False, server_header=False, proxy_headers=False, lifespan="on", ws="none",
+            limit_concurrency=CONNECTIONS_PER_CALL * settings.concurrency, timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=GRACE_S,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
-        host, port = self._listener.getsockname()[:2]
-        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self.url = address_of(*self._listener.getsockname()[:2])
 
     def run(self) -> None:
         """Answer until :meth:`stop`, SIGINT or SIGTERM: running calls end, then the experts are closed."""
+        _settle_memory()
         try:
             self._server.run(sockets=[self._listener])
         finally:
@@ -104,6 +126,11 @@ def read_token(variable: str | None) -> str | None:
     return token
 
 
+def address_of(host: str, port: int) -> str:
+    """Return the address of a server."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches an address. A name other than ``localhost`` may mean anything, so it is not."""
     if host.lower() == "localhost":
@@ -114,7 +141,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """Return a listening socket; connections made before the server runs wait in its queue."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, kind, protocol, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
@@ -127,3 +154,14 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def _settle_memory() -> None:
+    """Let glibc use the memory of pictures again from the beginning, as it learns to do by itself once large blocks were freed.
+
+    Until then it gives them back and asks for fresh ones, whose first use takes longer than all that is done with them.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, 2**25)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**26)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import logging
 import os
 import re
+import socket
 import ssl
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from ...errors import ExpertError, TemporaryExpertError, bad_value, missing_extra, say, short
+from ...errors import ExpertError, TemporaryExpertError, bad_value, say, short
 from ..retrying import ask_patiently
 from .frames import CONTENT_TYPE
 
@@ -28,6 +32,7 @@ HOST = re.compile(r"[\w-]+(\.[\w-]+)*\.?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*(%\w+)?")
 LOG = logging.getLogger("visenv.experts.remote")
 IDLE_S = 20.0
 """How long an idle connection is kept."""
+READ_BYTES = 2**18
 REPLY_BYTES = 2**30
 """Longest reply that is read."""
 
@@ -38,7 +43,7 @@ class Reply:
 
     status: int
     content_type: str
-    body: bytes
+    body: bytes | bytearray
 
     @property
     def words(self) -> str:
@@ -61,19 +66,29 @@ class Transport:
         """
         self.url = read_url(url)
         self._token_env = token_env
-        self._token = _read_token(token_env)
+        self._path = urlsplit(self.url).path
+        self._headers = {"User-Agent": "visenv"}
+        token = _read_token(token_env)
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {token}"
         self._patience_s = patience_s
         self._timeout_s = timeout_s
         self._closed = threading.Event()
         self._lock = threading.Lock()
-        self._client: Any = None
+        self._idle: list[tuple[float, http.client.HTTPConnection]] = []  # with the time of last use, the latest last
+        self._busy: set[http.client.HTTPConnection] = set()
         self._away_since = 0.0
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self.url, self._token_env, self._patience_s, self._timeout_s)
 
-    def call(self, method: str, path: str, body: bytes | None = None) -> Reply:
+    def call(self, method: str, path: str, body: Sequence[bytes | memoryview] = ()) -> Reply:
         """Send a call until it is answered.
+
+        Args:
+            method: Of HTTP.
+            path: Below the server's address.
+            body: What is sent, one piece after the other and not copied.
 
         Raises:
             TemporaryExpertError: The server was away or busy for longer than the patience.
@@ -84,18 +99,36 @@ class Transport:
             longest_wait_s=LONGEST_WAIT_S, sleep=self._closed.wait,
         )  # fmt: skip
 
-    def close(self) -> None:
-        """Close the connections; callers that wait get an error."""
-        self._closed.set()
-        with self._lock:
-            if self._client is not None:
-                self._client.close()
-                self._client = None
+    def look(self, path: str, *, timeout_s: float) -> Reply:
+        """Get what a path says just now, whatever the status.
 
-    def _told(self, method: str, path: str, body: bytes | None) -> Reply:
+        Raises:
+            TemporaryExpertError: The server is away.
+            ExpertError: The transport was closed, or the reply is too long.
+        """
+        reply, _ = self._once("GET", path, (), min(timeout_s, self._timeout_s))
+        return reply
+
+    def close(self) -> None:
+        """Close the connections; callers that wait, for a reply or to ask again, get an error at once."""
+        with self._lock:
+            self._closed.set()
+            for (
+                line
+            ) in self._busy:  # only ended: whoever reads from it closes it, or its number might be another's by then
+                if line.sock is not None:
+                    with contextlib.suppress(OSError):
+                        line.sock.shutdown(socket.SHUT_RDWR)
+            for _, line in self._idle:
+                line.close()
+            self._idle.clear()
+
+    def _told(self, method: str, path: str, body: Sequence[bytes | memoryview]) -> Reply:
         """Send a call once, and say once for each time that the server is away that it is."""
         try:
-            reply = self._once(method, path, body)
+            reply, asked = self._once(method, path, body, self._timeout_s)
+            if reply.status in BUSY:
+                raise self._away(f"status {reply.status}, {reply.words}", asked)
         except TemporaryExpertError as error:
             if not self._away_since and self._patience_s:
                 LOG.warning("%s Asking again for up to %g s.", error, self._patience_s)
@@ -108,36 +141,61 @@ class Transport:
         self._away_since = 0.0
         return reply
 
-    def _once(self, method: str, path: str, body: bytes | None) -> Reply:
-        client = self._connected()
-        import httpx
+    def _once(
+        self, method: str, path: str, body: Sequence[bytes | memoryview], timeout_s: float
+    ) -> tuple[Reply, float | None]:
+        """Send a call once; return the reply, and after how many seconds the server wants to be asked again."""
+        while True:
+            line, is_new = self._take()
+            is_good = False
+            try:
+                reply = self._exchange(line, method, path, body, timeout_s)
+                is_good = True
+                return reply
+            except (OSError, http.client.HTTPException, UnicodeError) as error:
+                if self._closed.is_set():
+                    raise self._closed_error() from None
+                if isinstance(error, (UnicodeError, http.client.InvalidURL)):  # a name that no lookup takes
+                    raise bad_value("url", self.url, expected=f"{ADDRESS} ({say(error)})") from None
+                if is_new or not isinstance(error, ConnectionError):
+                    raise self._away(say(error), None) from error
+            finally:
+                self._give_back(line, is_good=is_good)
 
-        headers = {"Content-Type": CONTENT_TYPE} if body is not None else {}
-        try:
-            with client.stream(method, self.url + path, content=body, headers=headers) as response:
-                reply = self._read(response)
-                asked = _seconds(response.headers.get("retry-after"))
-        except httpx.TransportError as error:
-            raise self._away(say(error), None) from error
-        except (httpx.InvalidURL, UnicodeError) as error:  # a name that no lookup takes
-            raise bad_value("url", self.url, expected=f"{ADDRESS} ({say(error)})") from None
-        if reply.status in BUSY:
-            raise self._away(f"status {reply.status}, {reply.words}", asked)
-        return reply
-
-    def _read(self, response: Any) -> Reply:
-        import httpx
-
-        until = time.monotonic() + self._timeout_s
-        held = bytearray()
-        for chunk in response.iter_raw():
-            held += chunk
-            if len(held) > REPLY_BYTES:
-                raise ExpertError(f"The expert server {self.url} gave more than {REPLY_BYTES} bytes.")
-            if time.monotonic() > until:  # one that drips would never run into the timeout of a single read
-                raise httpx.ReadTimeout("the reply takes too long")
-        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        return Reply(status=response.status_code, content_type=kind, body=bytes(held))
+    def _exchange(
+        self, line: http.client.HTTPConnection, method: str, path: str, body: Sequence[bytes | memoryview], timeout_s: float
+    ) -> tuple[Reply, float | None]:  # fmt: skip
+        until = time.monotonic() + timeout_s
+        if line.sock is None:
+            line.timeout = min(CONNECT_S, timeout_s)
+            line.connect()
+        with self._lock:  # `close` ends this socket, or is seen here
+            if self._closed.is_set():
+                raise self._closed_error()
+            line.sock.settimeout(timeout_s)
+        line.putrequest(method, self._path + path)
+        for name, value in self._headers.items():
+            line.putheader(name, value)
+        if body:
+            line.putheader("Content-Type", CONTENT_TYPE)
+            line.putheader("Content-Length", str(sum(map(len, body))))
+        line.endheaders()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a refusal may be there already
+            for piece in body:
+                line.send(piece)
+        with line.getresponse() as response:  # closes the reply, not the connection
+            held = bytearray()
+            while chunk := response.read1(READ_BYTES):
+                held += chunk
+                if len(held) > REPLY_BYTES:
+                    raise ExpertError(f"The expert server {self.url} gave more than {REPLY_BYTES} bytes.")
+                if time.monotonic() > until:  # one that drips would never run into the timeout of a single read
+                    raise TimeoutError("the reply takes too long")
+            if response.length:
+                raise http.client.IncompleteRead(b"", response.length)
+            kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+            asked = _seconds(response.headers.get("retry-after"))
+            return Reply(status=response.status, content_type=kind, body=held), asked
 
     def _away(self, why: str, retry_after_s: float | None) -> TemporaryExpertError:
         return TemporaryExpertError(
@@ -146,26 +204,35 @@ class Transport:
             retry_after_s=retry_after_s,
         )
 
-    def _connected(self) -> Any:
-        try:
-            import httpx
-        except ImportError as error:
-            raise missing_extra("Expert 'remote'", "serve") from error
+    def _closed_error(self) -> ExpertError:
+        return ExpertError(f"The connection to {self.url} was closed.")
 
+    def _take(self) -> tuple[http.client.HTTPConnection, bool]:
+        """Return a connection to use, and whether it is a new one; one that was kept may have ended meanwhile."""
         with self._lock:
             if self._closed.is_set():
-                raise ExpertError(f"The connection to {self.url} was closed.")
-            if self._client is None:
-                headers = {"Accept-Encoding": "identity", "User-Agent": "visenv"}
-                if self._token is not None:
-                    headers["Authorization"] = f"Bearer {self._token}"
-                self._client = httpx.Client(
-                    headers=headers, follow_redirects=False, trust_env=False,  # no proxy, no redirect gets to see the token
-                    verify=ssl.create_default_context() if self.url.startswith("https:") else False,
-                    timeout=httpx.Timeout(self._timeout_s, connect=min(CONNECT_S, self._timeout_s)),
-                    limits=httpx.Limits(max_connections=64, max_keepalive_connections=64, keepalive_expiry=IDLE_S),
-                )  # fmt: skip
-            return self._client
+                raise self._closed_error()
+            while self._idle and time.monotonic() - self._idle[0][0] > IDLE_S:
+                self._idle.pop(0)[1].close()
+            line, is_new = (self._idle.pop()[1], False) if self._idle else (self._connection(), True)
+            self._busy.add(line)
+            return line, is_new
+
+    def _give_back(self, line: http.client.HTTPConnection, *, is_good: bool) -> None:
+        """Keep a connection whose reply was read to its end, close any other."""
+        with self._lock:
+            self._busy.discard(line)
+            if is_good and line.sock is not None and not self._closed.is_set():
+                self._idle.append((time.monotonic(), line))
+            else:
+                line.close()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        """Return a connection that is made when it is used. No proxy and no redirect gets to see the token."""
+        parts = urlsplit(self.url)
+        if parts.scheme == "https":
+            return http.client.HTTPSConnection(parts.hostname or "", parts.port, context=ssl.create_default_context())
+        return http.client.HTTPConnection(parts.hostname or "", parts.port)
 
 
 def read_url(url: str) -> str:

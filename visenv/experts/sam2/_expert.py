@@ -46,7 +46,7 @@ class Sam2Segmenter(PromptableSegmenter):
         self.model = model.to(self.device).eval()
         self.places = model.sam_prompt_encoder.get_dense_pe()
         self.mask_hw = model.sam_prompt_encoder.mask_input_size
-        self.version = f"1/{version('sam2')}"
+        self.version = f"1/{version('sam2')}{self.passes}"
         self.weights_hash = hash_model(model, dtype=dtype, side=model.image_size)
 
     def embed(self, images: Sequence[Image]) -> list[dict[str, torch.Tensor]]:

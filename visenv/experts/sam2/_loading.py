@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import bad_value, missing_extra, unknown_name
-from .._torch import check_count
+from .._options import check_count
 from ._expert import Sam2Segmenter
 
 __all__ = ["CONFIGS", "SIZES", "Sam2"]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
 
 from ...errors import bad_value
 from ...images import Image
+from .._once import WarnOnce
 from .._protocol import Capability, Detections, DetectRequest, Expert, PointRequest, Points, Request, Result
+from .._torch import try_device
 from ..embeddings import EmbeddingCache
 from ._network import Found, Network, takes_texts
 from ._vocabulary import Vocabulary
@@ -51,8 +51,10 @@ class YoloDetector(Expert):
         self.weights_hash = network.hash
         self.vocabulary = Vocabulary(network.names)
         self._found: EmbeddingCache[Found] = EmbeddingCache(limit_bytes=KEPT_BYTES)
-        self._texts: OrderedDict[str, Any] = OrderedDict()
-        self._warned: set[str] = set()
+        self._embed_text = lru_cache(maxsize=KEPT_TEXTS)(
+            lambda phrase: network.model.get_text_pe([phrase], cache_clip_model=True)
+        )
+        self._warn = WarnOnce(__name__)
         if self.is_open:
             self._check_encoder()
 
@@ -70,7 +72,8 @@ class YoloDetector(Expert):
         return [answers[place] for place in range(len(requests))]
 
     def health(self) -> str:
-        """Say what it finds."""
+        """Say what it finds, after computing something where the model is loaded."""
+        try_device(self.network.device)
         if self.is_open:
             return "finds any phrase"
         names = list(self.network.names.values())
@@ -91,7 +94,7 @@ class YoloDetector(Expert):
                 return [_named(found, (phrase or "object",)) for found in self.network.find(images)]
         wanted = self.vocabulary.match(phrase)
         if not wanted:
-            self._warn(phrase)
+            self._warn(phrase, "No class of %s is named by %r: nothing is found.", self.identity, phrase)
             return [_named(None, ())] * len(images)
         return [_chosen(found, wanted, self.network.names) for found in self._found.get(images, self._find_all)]
 
@@ -99,28 +102,17 @@ class YoloDetector(Expert):
         with self.network.lock:
             return self.network.find(images)
 
-    def _warn(self, phrase: str) -> None:
-        if phrase not in self._warned and len(self._warned) < KEPT_TEXTS:
-            self._warned.add(phrase)
-            logging.getLogger(__name__).warning(
-                "No class of %s is named by %r: nothing is found.", self.identity, phrase
-            )
-
     def _set_phrase(self, phrase: str) -> None:
         """Make the model look for one phrase; others beside it would change its scores."""
         import torch
 
         model = self.network.model
         with torch.inference_mode():
-            if phrase not in self._texts:
-                self._texts[phrase] = model.get_text_pe([phrase], cache_clip_model=True)
-            if len(self._texts) > KEPT_TEXTS:
-                self._texts.popitem(last=False)
             if hasattr(model, "txt_feats"):
-                model.txt_feats = self._texts[phrase]
+                model.txt_feats = self._embed_text(phrase)
                 model.model[-1].nc = 1
             else:
-                model.set_classes([phrase], self._texts[phrase])
+                model.set_classes([phrase], self._embed_text(phrase))
 
     def _check_encoder(self) -> None:
         try:

@@ -9,6 +9,7 @@ import numpy as np
 from ...images import Image
 from ...masks import Mask, mask_iou_matrix
 from .._protocol import Capability, Expert, Request, Result, Segmentation, SegmentRequest
+from .._torch import try_device
 from ..embeddings import EmbeddingCache
 from ._network import Found, Network
 
@@ -39,6 +40,11 @@ class FastSamSegmenter(Expert):
         """Segment, in order."""
         found = self._found.get([request.image for request in requests], self._find_all)
         return [_choose(request, one) for request, one in zip(requests, found, strict=True)]
+
+    def health(self) -> str:
+        """Say where the model is loaded, after computing something there."""
+        try_device(self.network.device)
+        return f"loaded on {self.network.device}"
 
     def trim(self) -> bool:
         """Forget what was masked."""

@@ -17,6 +17,8 @@ __all__ = ["Ultralytics", "import_ultralytics"]
 
 ROLES = ("auto", "detector", "segmenter")
 VOCABULARIES = ("auto", "closed", "open")
+OPTIONS = {"SAM": ("side",), "FastSAM": ("batch", "most", "overlap", "side", "threshold")}
+"""Those that models have beside ``device`` and ``role``; detectors have all."""
 QUIET = {
     "YOLO_AUTOINSTALL": "false",  # it would install packages that a checkpoint asks for
     "YOLO_OFFLINE": "true",  # no usage statistics, no look for updates
@@ -29,13 +31,13 @@ QUIET = {
 def Ultralytics(  # noqa: N802 - the entry point ``ultralytics``
     model: str,
     role: str = "auto",
-    vocabulary: str = "auto",
+    vocabulary: str | None = None,
     device: str = "auto",
-    side: int = 0,
-    threshold: float = 0.25,
-    overlap: float = -1.0,
-    most: int = 1000,
-    batch: int = 0,
+    side: int | None = None,
+    threshold: float | None = None,
+    overlap: float | None = None,
+    most: int | None = None,
+    batch: int | None = None,
 ) -> Expert:
     """Load a checkpoint. The package is AGPL-3.0, and so are the weights that its authors publish.
 
@@ -43,21 +45,22 @@ def Ultralytics(  # noqa: N802 - the entry point ``ultralytics``
         model: Path of a checkpoint ``.pt``. SAM's architecture is told by the file's name, as published: ``sam_b.pt``,
             ``mobile_sam.pt``, ``sam2.1_t.pt``; all others say themselves what they are.
         role: ``detector`` or ``segmenter``; by default SAM and FastSAM segment, all others detect.
-        vocabulary: ``closed`` takes the class names that the checkpoint holds, ``open`` any phrase (YOLO-World and YOLOE, which
-            then need their text encoder). By default ``open`` where the model can.
+        vocabulary: Detectors: ``closed`` takes the class names that the checkpoint holds, ``open`` any phrase (YOLO-World and YOLOE,
+            which then need their text encoder). By default, ``auto``, ``open`` where the model can.
         device: ``auto`` for the first GPU or else the CPU; ``cpu``, ``cuda``, ``cuda:1``.
-        side: Longer side to which pictures are brought, in pixels, a multiple of 32; by default 640, and 1024 for SAM and FastSAM.
-        threshold: Least score of a detection.
-        overlap: Of two boxes of a class with a larger IoU the surer one stays; by default 0.7, and 0.9 for FastSAM.
-        most: Most detections in a picture.
-        batch: Most pictures of one pass; by default 1 on a CPU and 8 on a GPU.
+        side: Longer side to which pictures are brought, in pixels, a multiple of 32, and of 64 for SAM; by default 640, and 1024 for
+            SAM and FastSAM.
+        threshold: All but SAM: least score of a detection, by default 0.25.
+        overlap: All but SAM: of two boxes of a class with a larger IoU the surer one stays; by default 0.7, and 0.9 for FastSAM.
+        most: All but SAM: most detections in a picture, by default 1000.
+        batch: All but SAM: most pictures of one pass; by default 1 on a CPU and 8 on a GPU.
 
     Raises:
         MissingExtraError: The package is not installed.
-        BadValueError: No such file, not a checkpoint, or an option out of range.
+        BadValueError: No such file, not a checkpoint, or an option out of range or of another kind of model.
     """
     for name, value, known in (("role", role, ROLES), ("vocabulary", vocabulary, VOCABULARIES)):
-        if value not in known:
+        if value is not None and value not in known:
             raise bad_value(name, value, expected=f"one of {', '.join(known)}")
     path = Path(model).expanduser()
     if path.suffix != ".pt" or not path.is_file():
@@ -72,23 +75,32 @@ def Ultralytics(  # noqa: N802 - the entry point ``ultralytics``
     from ._fastsam import FastSamSegmenter
     from ._sam import SamSegmenter
 
+    given = {
+        "vocabulary": vocabulary, "side": side, "threshold": threshold, "overlap": overlap, "most": most, "batch": batch
+    }  # fmt: skip
+    options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if str(path).endswith(tuple(sam_model_map)):
-        if role == "detector" or vocabulary != "auto":
-            raise bad_value("role", role, expected=f"segmenter, and no vocabulary: {path.name} is a SAM")
-        return SamSegmenter(path, device=device, side=side or 1024, batch=batch)
+        if role == "detector":
+            raise bad_value("role", role, expected=f"segmenter: {path.name} is a SAM")
+        return SamSegmenter(path, device=device, **_checked(options, "SAM"))
     loaded = _load(path)
     if role == "auto":
         role = "segmenter" if _is_fast_sam(loaded, path) else "detector"
-    if role == "segmenter" and not makes_masks(loaded):
-        raise bad_value("role", role, expected=f"detector: {path.name} makes no masks")
-    segments = role == "segmenter"
-    network = Network(
-        loaded, device=device, side=side or (1024 if segments else 640), threshold=threshold,
-        overlap=overlap if overlap != -1 else (0.9 if segments else 0.7), most=most, batch=batch,
-    )  # fmt: skip
-    if segments:
-        return FastSamSegmenter(network)
-    return YoloDetector(network, vocabulary=vocabulary)
+    if role == "segmenter":
+        if not makes_masks(loaded):
+            raise bad_value("role", role, expected=f"detector: {path.name} makes no masks")
+        options = {"side": 1024, "overlap": 0.9} | _checked(options, "FastSAM")
+        return FastSamSegmenter(Network(loaded, device=device, **options))
+    vocabulary = options.pop("vocabulary", "auto")
+    return YoloDetector(Network(loaded, device=device, **options), vocabulary=vocabulary)
+
+
+def _checked(options: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Return the options given, all of which models of a kind must have."""
+    for key in options:
+        if key not in OPTIONS[kind]:
+            raise bad_value("option", key, expected=f"one that {kind} has ({', '.join(OPTIONS[kind])})")
+    return options
 
 
 def import_ultralytics() -> Any:

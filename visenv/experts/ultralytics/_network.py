@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...errors import bad_value
 from ...images import Image
 from ...masks import Mask
-from .._torch import check_count, check_share, hash_model, pick_device
+from .._options import check_count, check_share
+from .._torch import hash_model, pick_device, say_passes
 
 __all__ = ["Found", "Network", "makes_masks", "names_of", "takes_texts"]
 
@@ -39,13 +41,23 @@ class Network:
     """A model of the package, with the settings that its findings depend on. Callers hold :attr:`lock`."""
 
     def __init__(
-        self, model: Any, *, device: str, side: int, threshold: float, overlap: float, most: int, batch: int
+        self,
+        model: Any,
+        *,
+        device: str = "auto",
+        side: int = 640,
+        threshold: float = 0.25,
+        overlap: float = 0.7,
+        most: int = 1000,
+        batch: int = 0,
     ) -> None:
         """Take over a loaded model; the options are those of :func:`~visenv.experts.ultralytics.Ultralytics`."""
         import ultralytics
 
         self.device = pick_device(device)
-        self.side = check_count("side", side, low=32, high=8192) // 32 * 32
+        if check_count("side", side, low=32, high=8192) % 32:
+            raise bad_value("side", side, expected="a multiple of 32")
+        self.side = side
         self.threshold = check_share("threshold", threshold)
         self.overlap = check_share("overlap", overlap)
         self.most = check_count("most", most, high=100_000)
@@ -53,7 +65,7 @@ class Network:
         self.model = model.to(self.device).eval()
         self.makes_masks = makes_masks(model)
         self.names = names_of(model)
-        self.version = f"1/{ultralytics.__version__}"
+        self.version = f"1/{ultralytics.__version__}{say_passes(self.device, batch=self.batch)}"
         self.hash = hash_model(
             model, names=sorted(self.names.items()), texts=_texts(model), side=self.side, threshold=self.threshold,
             overlap=self.overlap, most=self.most,
@@ -150,7 +162,7 @@ def takes_texts(model: Any) -> bool:
 def names_of(model: Any) -> dict[int, str]:
     """Return a model's class names by number."""
     found = model.names if isinstance(model.names, dict) else dict(enumerate(model.names))
-    return {int(number): str(name) for number, name in found.items()}
+    return {int(number): str(name).strip() or f"class {number}" for number, name in found.items()}
 
 
 def _texts(model: Any) -> str:

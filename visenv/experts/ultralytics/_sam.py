@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import bad_value
 from ...images import Image
 from ...masks import Mask
+from .._options import check_count
 from .._promptable import MASK_BIAS, MASK_SCALE, PromptableSegmenter, Prompts
 from .._torch import hash_model
 
@@ -30,19 +31,17 @@ class SamSegmenter(PromptableSegmenter):
 
     name = "ultralytics-sam"
 
-    def __init__(
-        self, path: Path, *, device: str = "auto", side: int = 1024, batch: int = 0, embeddings_mb: int = 1024
-    ) -> None:
+    def __init__(self, path: Path, *, device: str = "auto", side: int = 1024, embeddings_mb: int = 1024) -> None:
         """Load a checkpoint named as published; the options are those of :func:`~visenv.experts.ultralytics.Ultralytics`."""
         import ultralytics
 
-        super().__init__(device=device, dtype="float32", prompts=0, pictures=batch, embeddings_mb=embeddings_mb)
+        super().__init__(device=device, dtype="float32", prompts=0, pictures=1, embeddings_mb=embeddings_mb)
         self.across = False  # the package decodes over one picture at a time
         self.predictor = _predictor(path, str(self.device), side)
         self.model = self.predictor.model
         self.side = int(self.predictor.imgsz[0])
         self.mask_hw = (self.side // LOGITS_PX, self.side // LOGITS_PX)
-        self.version = f"1/{ultralytics.__version__}"
+        self.version = f"1/{ultralytics.__version__}{self.passes}"
         self.weights_hash = hash_model(self.model, side=self.side)
 
     def embed(self, images: Sequence[Image]) -> list[Any]:
@@ -100,8 +99,8 @@ def _predictor(path: Path, device: str, side: int) -> Any:
     import torch
     from ultralytics import SAM
 
-    if side % 64 or not 64 <= side <= 4096:
-        raise bad_value("side", side, expected="a multiple of 64 from 64 to 4096")
+    if check_count("side", side, low=64, high=4096) % 64:
+        raise bad_value("side", side, expected="a multiple of 64")
     try:
         torch.load(path, map_location="cpu", weights_only=True)  # the package's own loader would run what a file says
         sam = SAM(str(path))

@@ -1,4 +1,8 @@
-"""From a noun phrase to the classes of a model that knows a fixed list of them: by name and synonym, never by guess."""
+"""From a noun phrase to the classes of a model that knows a fixed list of them: by name and synonym.
+
+Grammar is not read: what stands before a name is taken to say more about the thing, as in "race car", but for words known to make
+another thing of it.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +35,25 @@ AMOUNTS = frozenset(
 )
 """Words in front of "of" that name nothing by themselves."""
 
+SHAPES = frozenset("coloured colored flavoured flavored patterned printed shaped sized styled themed".split())
+"""Words behind a name that make it say what something else is like: "cat-shaped vase"."""
+NEGATIONS = frozenset("but except excluding neither never no non nor not without".split())
+"""Words from which on nothing is asked for."""
+IMITATIONS = frozenset("fake imitation inflatable model plush stuffed toy".split())
+"""Words in front of a name that make another thing of it: "toy car". So does the picture or the statue of it, by :data:`AFTER`."""
+OTHERS = frozenset(
+    tuple(name.split()) for name in ("guinea pig", "hot dog", "rocking horse", "sea horse", "sea lion", "teddy bear")
+)
+"""Names that end in the name of another thing."""
+
 
 class Vocabulary:
     """The classes of a model, by the names that a person might use.
 
     A class is named by its name, by a slash-separated alternative of it, or by a synonym of the table in ``data/synonyms.json`` (for
     the 80 classes of COCO), in the singular or the plural. Names joined by "and", "or" or a comma all count; what follows "that",
-    "which" and the like is not looked at, and neither are colours and other adjectives in front: a closed detector cannot tell a red
-    car from a blue one, so "red car" means every car. "object" and the like alone mean every class.
+    "which" and the like is not looked at, and neither is what stands in front, but for a few words that make another thing of it: a
+    closed detector cannot tell a red car from a blue one, so "red car" means every car. "object" and the like alone mean every class.
     """
 
     def __init__(self, names: Mapping[int, str]) -> None:
@@ -55,7 +70,9 @@ class Vocabulary:
                 for synonym in _synonyms().get(form, ()):
                     if synonym not in known:  # a class's own name comes first
                         self._add(synonym, number)
-        self._longest = max(map(len, self._forms), default=0)
+        for form in OTHERS:
+            self._forms.setdefault(form, set())
+        self._longest = max(map(len, self._forms))
         self.match = lru_cache(maxsize=4096)(self._match)
         """``match(phrase)`` gives the classes that a phrase names, ascending; none when it names none."""
 
@@ -88,13 +105,13 @@ class Vocabulary:
         while start < len(tokens):
             for end in range(min(len(tokens), start + self._longest), start, -1):
                 part = tokens[start:end]
-                numbers = self._forms.get(part) or self._forms.get(_singular(part))
-                if numbers and _ends_name(tokens, end):
-                    found.append((start, end, numbers))
+                numbers = self._forms.get(part, self._forms.get(_singular(part)))
+                if numbers is not None and _ends_name(tokens, end):
+                    found.append((start, end, set() if _is_imitation(tokens, start) else numbers))
                     start = end
                     break
             else:
-                if (
+                if tokens[start] in NEGATIONS or (
                     not found
                     and start
                     and tokens[start] in AFTER
@@ -105,18 +122,26 @@ class Vocabulary:
         return found
 
 
+def _is_imitation(tokens: tuple[str, ...], start: int) -> bool:
+    """Whether what stands before a name makes another thing of it."""
+    before = [token for token in tokens[:start] if token not in ADJECTIVES and token not in COLOURS]
+    return bool(before) and before[-1] in IMITATIONS
+
+
 def _ends_name(tokens: tuple[str, ...], end: int) -> bool:
     """Whether what follows leaves a name the name of the thing."""
     if end == len(tokens):
         return True
     following = tokens[end]
-    known = AFTER | JOINERS | FILLERS | ADJECTIVES
+    if following in SHAPES:
+        return False
+    known = AFTER | JOINERS | FILLERS | ADJECTIVES | NEGATIONS
     return following in known or following.endswith(("ing", "ed")) or following.isdigit()
 
 
 def _tokens(text: str) -> tuple[str, ...]:
     text = unicodedata.normalize("NFKC", text[:MAX_CHARACTERS]).casefold().replace("\u2019", "'").replace("&", " and ")
-    text = re.sub(r"'s?\b|'", "", text)
+    text = re.sub(r"'s?\b|'", "", text).replace("-like", "-shaped")
     return tuple(re.findall(r"[^\W_]+|[,;]", text))[:MAX_TOKENS]
 
 

@@ -26,7 +26,7 @@ class Dialect:
     extent: float | None
     """Coordinates of the right and bottom edges; ``None`` for pixels of the picture as the model resizes it."""
     prompts: Mapping[Capability, str]
-    """What to ask; ``{phrase}`` stands for the phrase."""
+    """What to ask; ``{phrase}`` stands for the phrase or the question."""
 
     def extent_wh(self, size_wh: tuple[int, int], view_pixels: int) -> tuple[float, float]:
         """Return the coordinates of the lower right corner of a picture of some size."""
@@ -61,7 +61,12 @@ READ_PLAIN: str = (
     "Read all the text in the image. Answer with the text alone, one line for each line of text, from top to bottom. "
     "If there is no text, answer NONE."
 )
-TAGGED: Mapping[Capability, str] = {"point": "Point to {phrase} in the image.", "read": READ_PLAIN}
+DESCRIBE: str = "Answer in one to five short sentences, from what is to be seen in the image alone: {phrase}"
+TAGGED: Mapping[Capability, str] = {
+    "point": "Point to {phrase} in the image.",
+    "read": READ_PLAIN,
+    "describe": DESCRIBE,
+}
 JSON: Mapping[Capability, str] = {
     "detect": (
         'Locate every instance of "{phrase}" in the image. Report the bounding boxes in JSON format, as '
@@ -75,6 +80,7 @@ JSON: Mapping[Capability, str] = {
         "Spot all the text in the image, line by line, in reading order. Report it in JSON format, as "
         '[{"bbox_2d": [x1, y1, x2, y2], "text_content": "..."}]. If there is none, answer [].'
     ),
+    "describe": DESCRIBE,
 }
 DIALECTS: Mapping[str, Dialect] = {
     "molmo": Dialect(form="tags", extent=100, prompts=TAGGED),

@@ -15,14 +15,20 @@ from typing import Any
 from ...errors import ExpertError, TemporaryExpertError, missing_extra, short
 from ...redaction import redact
 
-__all__ = ["Endpoint", "Reply"]
+__all__ = ["Endpoint", "RefusedError", "Reply"]
 
 MAX_BYTES = 2**22
 """Longest body of an answer."""
 BUSY = frozenset({408, 409, 425, 429})
 """Statuses below 500 that say that asking later may help."""
+HOPELESS = frozenset({401, 404})
+"""Statuses that every question would get: the key or the model is not known."""
 LONGEST_WAIT_S = 120.0
 """Most that a server can ask us to wait."""
+
+
+class RefusedError(ExpertError):
+    """The endpoint answers no question of ours, whatever it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,7 @@ class Endpoint:
 
         Raises:
             TemporaryExpertError: Out of reach, too slow or busy.
+            RefusedError: The key or the model is not known.
             ExpertError: Refused, or no reply in the form of the API.
         """
         content = [
@@ -86,6 +93,8 @@ class Endpoint:
             text, finish = choice["message"]["content"], choice.get("finish_reason")
         except (KeyError, IndexError, TypeError, AttributeError):
             raise ExpertError(f"{self.where} answered {short(body)}, which holds no reply.") from None
+        if finish == "content_filter":
+            raise ExpertError(f"{self.where} withheld the reply: its content filter did not let it through.")
         if not isinstance(text, str):
             raise ExpertError(f"{self.where} answered with the content {short(text)}, expected text.")
         return Reply(text, finish == "length")
@@ -144,7 +153,7 @@ class Endpoint:
     def _worded(self, status: int, headers: Any, message: str) -> ExpertError:
         text = f"{self.where} refused with status {status}: {self._say(message)}"
         if status not in BUSY and status < 500:
-            return ExpertError(text)
+            return RefusedError(text) if status in HOPELESS else ExpertError(text)
         return TemporaryExpertError(text, retry_after_s=_seconds(headers.get("retry-after")))
 
     def _say(self, what: object) -> str:

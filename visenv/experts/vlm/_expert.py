@@ -5,19 +5,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 import os
 import threading
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 
-from ...errors import ExpertError, bad_value, unknown_name
+from ...errors import ExpertError, TemporaryExpertError, bad_value, unknown_name
 from ...images import Image
+from .._options import check_count, check_number
 from .._protocol import (
+    DescribeRequest,
+    Description,
     Detections,
     DetectRequest,
     Expert,
@@ -30,9 +32,10 @@ from .._protocol import (
 from ..embeddings import EmbeddingCache
 from ..retrying import ask_patiently
 from ._dialects import DIALECTS
-from ._endpoint import Endpoint, Reply
+from ._endpoint import Endpoint, RefusedError, Reply
 from ._replies import (
     ReplyError,
+    read_description,
     read_items,
     read_lines,
     read_numbers,
@@ -43,18 +46,18 @@ from ._replies import (
 
 __all__ = ["VLM"]
 
-KEPT_REPLIES = 1024
 KEPT_URL_BYTES = 2**27
 LONGEST_LABEL = 80
 
 
 class VLM(Expert):
-    """Finds, points and reads by asking a vision-language model in words.
+    """Finds, points, reads and describes by asking a vision-language model in words.
 
     A model gives no confidence: every score is 1. A reply that is not of the model's form is this expert's failure, never a finding.
     """
 
     name = "vlm"
+    batch_pixels = 2**62  # each picture travels alone, and an endpoint that is away costs its patience once a batch
     mixed_sizes = True
 
     def __init__(
@@ -92,12 +95,11 @@ class VLM(Expert):
         """
         if style not in DIALECTS:
             raise unknown_name("style", style, DIALECTS, remedy=f"Use one of {', '.join(DIALECTS)}.")
-        for option, value, least, most in (
-            ("timeout_s", timeout_s, 0.01, 3600), ("patience_s", patience_s, 0, 86400), ("max_tokens", max_tokens, 1, 2**20),
-            ("threads", threads, 1, 256), ("view_pixels", view_pixels, 56 * 56, 2**27),
-        ):  # fmt: skip
-            if isinstance(value, bool) or not (math.isfinite(value) and least <= value <= most):
-                raise bad_value(option, value, expected=f"a number from {least} to {most}")
+        timeout_s = check_number("timeout_s", timeout_s, low=0.01, high=3600)
+        self._patience_s = check_number("patience_s", patience_s, low=0, high=86400)
+        self._threads = check_count("threads", threads, high=256)
+        self._view_pixels = check_count("view_pixels", view_pixels, low=56 * 56, high=2**27)
+        check_count("max_tokens", max_tokens)
         address = url or os.environ.get("OPENAI_BASE_URL", "")
         if not address.startswith(("http://", "https://")):
             raise bad_value(
@@ -115,27 +117,44 @@ class VLM(Expert):
         self.endpoint = Endpoint(
             model, address, os.environ.get(key_env, "") if key_env else "", timeout_s=timeout_s, max_tokens=max_tokens
         )
-        self._patience_s, self._threads, self._view_pixels = patience_s, threads, view_pixels
         self._urls: EmbeddingCache[str] = EmbeddingCache(limit_bytes=KEPT_URL_BYTES, size_of=len)
-        self._replies: OrderedDict[tuple[str, str], Reply] = OrderedDict()
-        self._lock = threading.Lock()
 
-    def run(self, requests: Sequence[Request]) -> list[Result]:
-        """Answer a batch, several questions at a time, in order.
+    def run(self, requests: Sequence[Request]) -> list[Result | ExpertError]:
+        """Answer a batch, several questions at a time, in order; what cannot be answered has its error in place.
 
-        One that fails fails the batch; what the others got is remembered, so asking again for parts of the batch costs nothing.
+        Once the endpoint is out of reach, or refuses whatever it is asked, no further question goes out: all that are left have
+        that error.
         """
+        left = deque(enumerate(requests))
+        answered: SimpleQueue[tuple[int, Result | BaseException]] = SimpleQueue()
         stop = threading.Event()
-        with ThreadPoolExecutor(min(self._threads, len(requests)) or 1, thread_name_prefix=self.name) as pool:
-            futures = [pool.submit(self._answer, request, stop) for request in requests]
-            try:
-                return [future.result() for future in futures]
-            except ExpertError:
-                raise
-            except BaseException:
-                stop.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+
+        def work() -> None:
+            while not stop.is_set():
+                try:
+                    place, request = left.popleft()
+                except IndexError:
+                    return
+                try:
+                    answered.put((place, self._answer(request, stop)))
+                except BaseException as error:  # the boundary of the thread: whoever waits for the answer raises it
+                    answered.put((place, error))
+
+        for _ in range(min(self._threads, len(requests))):
+            # Nobody waits for them at the end: an interrupt must not wait for answers that are under way.
+            threading.Thread(target=work, name=self.name, daemon=True).start()
+        answers: dict[int, Result | ExpertError] = {}
+        try:
+            while len(answers) < len(requests):
+                place, answer = answered.get()
+                if isinstance(answer, BaseException) and not isinstance(answer, ExpertError):
+                    raise answer
+                answers[place] = answer
+                if isinstance(answer, TemporaryExpertError | RefusedError):
+                    return [answers.get(k, answer) for k in range(len(requests))]
+        finally:
+            stop.set()
+        return [answers[k] for k in range(len(requests))]
 
     def health(self) -> str:
         """Say whether the endpoint answers and lists the model."""
@@ -151,41 +170,38 @@ class VLM(Expert):
         return self._urls.clear()
 
     def close(self) -> None:
-        """Close the connections and forget pictures and replies."""
+        """Close the connections and forget the encoded pictures."""
         self.endpoint.close()
         self._urls.clear()
-        with self._lock:
-            self._replies.clear()
 
     def _answer(self, request: Request, stop: threading.Event) -> Result:
         prompt = self.dialect.prompts[request.capability]
         if isinstance(request, DetectRequest | PointRequest):
             prompt = prompt.replace("{phrase}", request.phrase)
+        elif isinstance(request, DescribeRequest):
+            prompt = prompt.replace("{phrase}", request.question)
         reply = self._ask(request.image, prompt, stop)
-        result = self._read(request, reply)
-        with self._lock:  # only what could be read: who asks again must not get the same bad reply
-            self._replies[request.image.hash, prompt] = reply
-            while len(self._replies) > KEPT_REPLIES:
-                self._replies.popitem(last=False)
-        return result
-
-    def _read(self, request: Request, reply: Reply) -> Result:
         try:
-            text = thought_through(reply.text)
-            if isinstance(request, DetectRequest):
-                return self._detections(request, read_items(text, cut=reply.cut))
-            if isinstance(request, PointRequest):
-                return self._points(request.image, self._read_points(text, reply.cut))
-            return self._lines(request.image, text, reply.cut)
+            return self._read(request, reply)
         except ReplyError as error:
             raise ExpertError(f"{self.name} got a reply that is {error}.") from error
 
+    def _read(self, request: Request, reply: Reply) -> Result:
+        text = thought_through(reply.text)
+        if isinstance(request, DescribeRequest):
+            return Description(text=read_description(text, cut=reply.cut))
+        found: Detections | Points | TextLines
+        if isinstance(request, DetectRequest):
+            found = self._detections(request, read_items(text, cut=reply.cut))
+        elif isinstance(request, PointRequest):
+            found = self._points(request.image, self._read_points(text, reply.cut))
+        else:
+            found = self._lines(request.image, text, reply.cut)
+        if reply.cut and not len(found.lines if isinstance(found, TextLines) else found.scores):
+            raise ReplyError("cut off before anything was complete; allow more with max_tokens=…")
+        return found
+
     def _ask(self, image: Image, prompt: str, stop: threading.Event) -> Reply:
-        key = (image.hash, prompt)
-        with self._lock:
-            if key in self._replies:
-                self._replies.move_to_end(key)
-                return self._replies[key]
         (url,) = self._urls.get([image], lambda images: [_to_url(one) for one in images])
 
         def sleep(seconds: float) -> None:
@@ -227,7 +243,7 @@ class VLM(Expert):
     def _lines(self, image: Image, text: str, cut: bool) -> TextLines:
         """Return the lines; of a model that makes no boxes, each with the box of the whole picture."""
         if self.dialect.form != "json":
-            lines = read_lines(text)
+            lines = read_lines(text, cut=cut)
             boxes = np.tile(np.array([0.0, 0.0, *image.size_wh]), (len(lines), 1))
             return TextLines(lines=tuple(lines), boxes_xyxy=boxes)
         items = read_items(text, cut=cut)

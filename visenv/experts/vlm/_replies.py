@@ -1,7 +1,7 @@
 """Reading the points, boxes and lines that a vision-language model wrote.
 
-The forms are those that models were trained to write. Nothing is guessed: a reply of another form is an error, a reply in words
-that names no number found nothing, a reply cut off at the limit of tokens keeps what is complete.
+The forms are those that models were trained to write. Nothing is guessed: a reply in words found nothing if it says so in one of a
+few ways (:func:`says_none`), every other one is an error; a reply cut off at the limit of tokens keeps what is complete.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ from typing import Any
 
 from ...errors import short
 from ...strict_json import MAX_CHARS, StrictJSONError, loads
+from .._protocol import MAX_DESCRIPTION
 
 __all__ = [
     "ReplyError",
+    "read_description",
     "read_items",
     "read_lines",
     "read_numbers",
     "read_point_tags",
     "read_point_triples",
+    "says_none",
     "thought_through",
 ]
 
@@ -34,6 +37,33 @@ PERCENT = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,6})?")
 TRIPLES = re.compile(r"[0-9]{1,4}(?: [0-9]{1,4} [0-9]{1,4} [0-9]{1,4})*")
 CUT_TRIPLES = re.compile(r"coords=\"([0-9 ]*)$")
 FENCE = re.compile(r"```(?:json|JSON)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
+
+LONGEST_NONE = 300
+SCENE = r"(?:the|this) (?:image|picture|photo|photograph|scene)"
+SEEN = r"(?:visible|present|found|seen|detected|shown)"
+THING = r"[^.,;:!?<>\[\](){}1-9]+"
+NONE = re.compile(
+    "|".join((
+        rf"(?:none|nothing|0)(?: {SEEN})?(?: in {SCENE})?",
+        rf"there(?:'s| is| are) (?:none|nothing|no|not any|0|zero)(?: {THING})?",
+        rf"there (?:is not|isn't|are not|aren't) (?:an?|any) {THING}",
+        rf"no {THING}(?: {SEEN}| in {SCENE})(?: in {SCENE})?",
+        rf"i (?:do not|don't|cannot|can't|did not|didn't|could not|couldn't) (?:see|find|detect|locate) (?:an?|any) {THING}",
+        rf"{THING} (?:is not|isn't|are not|aren't) (?:{SEEN}|(?:{SEEN} )?in {SCENE})",
+        rf"{SCENE} (?:(?:does not|doesn't) (?:contain|show|have)(?: any| an?)?|(?:contains|shows|has) no) {THING}",
+    ))
+)  # fmt: skip
+"""Whole sentences, in small letters, that say that nothing was found."""
+NOT_NONE = re.compile(
+    r"\b(?:(?:no|any|an?) (?:image|picture|photo|photograph|attachment|doubt|way|idea|access)s?"
+    r"|(?:image|picture|photo|photograph)s? (?:is|isn't|are|aren't)|but|however|except|although|though)\b"
+)
+"""Such a sentence with these words says something else, as that there is no picture."""
+REFUSAL = re.compile(
+    r"As an AI\b|I(?:'m| am) (?:very )?sorry\b|(?:I'm sorry|Sorry|Unfortunately|I apologi[sz]e)\W+(?:but )?(?:I|the|this|there)\b"
+    r"|I(?:'m| am) (?:unable|not able)\b|I (?:can't|cannot|can not|couldn't|could not) (?:read|see|help|assist|make|identify|provide|view)\b"
+)
+"""How a reply begins that is not the text in a picture but an excuse."""
 
 
 class ReplyError(ValueError):
@@ -74,7 +104,7 @@ def read_point_tags(text: str, *, cut: bool = False) -> list[Pair]:
         cut: Whether it ended at the limit of tokens: then the last tag may be incomplete.
 
     Raises:
-        ReplyError: A tag of another form, or numbers and no tag.
+        ReplyError: A tag of another form, or words without a tag that do not say that there is none.
 
     Example:
         >>> read_point_tags('<points x1="10.5" y1="20" x2="30" y2="40.0" alt="cats">cats</points>')
@@ -103,7 +133,7 @@ def read_point_triples(text: str, *, cut: bool = False) -> list[Pair]:
         cut: Whether it ended at the limit of tokens: then the last tag may be incomplete.
 
     Raises:
-        ReplyError: A tag of another form, or numbers and no tag.
+        ReplyError: A tag of another form, or words without a tag that do not say that there is none.
 
     Example:
         >>> read_point_triples('<points coords="1 1 534 262 2 068 100">cats</points>')
@@ -145,7 +175,7 @@ def read_items(text: str, *, cut: bool = False) -> list[dict[str, Any]]:
         raise ReplyError("several blocks of JSON")
     body = (fenced[0] if fenced else text).strip()
     if not body.startswith(("[", "{")):
-        _refuse_numbers(text)
+        _need_none(text)
         return []
     if cut:
         body = f"{body[: body.rfind('}') + 1]}]" if body.startswith("[") else body
@@ -179,15 +209,62 @@ def read_numbers(item: dict[str, Any], key: str, count: int) -> tuple[float, ...
     return tuple(map(float, values))
 
 
-def read_lines(text: str) -> list[str]:
-    r"""Return the lines of a reply; the word NONE alone stands for no text.
+def read_lines(text: str, *, cut: bool = False) -> list[str]:
+    r"""Return the lines of a reply; the word NONE alone, or a sentence that says that there is no text, stands for no text.
+
+    Args:
+        text: The reply.
+        cut: Whether it ended at the limit of tokens: then the last line may be incomplete and is left out.
+
+    Raises:
+        ReplyError: It begins as an excuse does.
 
     Example:
-        >>> read_lines("EXIT\n\n  GATE   7 "), read_lines("None.")
-        (['EXIT', 'GATE 7'], [])
+        >>> read_lines("EXIT\n\n  GATE   7 "), read_lines("None."), read_lines("There is no text in the image.")
+        (['EXIT', 'GATE 7'], [], [])
     """
     lines = [line for line in (" ".join(line.split()) for line in text.splitlines()) if line]
-    return [] if [line.strip(" .").upper() for line in lines] == ["NONE"] else lines
+    alone = " ".join(lines)
+    if alone.strip(" .").upper() == "NONE" or (re.search(r"\b(?:text|words|writing)\b", alone) and says_none(alone)):
+        return []
+    if REFUSAL.match(alone.replace("\u2019", "'")):
+        raise ReplyError(f"an excuse: {short(alone)}")
+    return lines[:-1] if cut else lines
+
+
+def read_description(text: str, *, cut: bool = False) -> str:
+    r"""Return what a reply says, on one line.
+
+    Args:
+        text: The reply.
+        cut: Whether it ended at the limit of tokens.
+
+    Raises:
+        ReplyError: It is empty, cut off or too long, or begins as an excuse does.
+
+    Example:
+        >>> read_description("A cat\n  on a sofa.")
+        'A cat on a sofa.'
+    """
+    said = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if not said:
+        raise ReplyError("empty")
+    if cut or len(said) > MAX_DESCRIPTION:
+        raise ReplyError(f"cut off, or longer than {MAX_DESCRIPTION} characters: {short(said)}")
+    if REFUSAL.match(said.replace("\u2019", "'")):
+        raise ReplyError(f"an excuse: {short(said)}")
+    return said
+
+
+def says_none(text: str) -> bool:
+    """Whether a reply says, in a sentence and nothing else, that there is nothing of what was asked for; an empty one says so too.
+
+    Example:
+        >>> says_none("There are no cats in the image."), says_none("The cat is on the sofa."), says_none("I can't see an image.")
+        (True, False, False)
+    """
+    plain = " ".join(text.split()).casefold().replace("\u2019", "'").strip(" .!\"'*")
+    return not plain or (len(plain) <= LONGEST_NONE and bool(NONE.fullmatch(plain)) and not NOT_NONE.search(plain))
 
 
 def _tags(text: str, *, cut: bool) -> list[_Tag]:
@@ -206,7 +283,7 @@ def _tags(text: str, *, cut: bool) -> list[_Tag]:
             raise ReplyError("an attribute of a point is given twice")
         found.append(_Tag(name, attributes, match is not None))
     if not openings:
-        _refuse_numbers(text)
+        _need_none(text)
     return found
 
 
@@ -216,7 +293,6 @@ def _percent(text: str) -> float:
     return float(text)
 
 
-def _refuse_numbers(text: str) -> None:
-    """Refuse a reply in words that may hold coordinates of another form; "there are 0" holds none."""
-    if re.search(r"[1-9]", text):
-        raise ReplyError(f"words and numbers of no known form: {short(text)}")
+def _need_none(text: str) -> None:
+    if not says_none(text):
+        raise ReplyError(f"words of no known form: {short(text)}")
