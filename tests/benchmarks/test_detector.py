@@ -35,4 +35,6 @@ def test_a_picture_of_512_px(benchmark, report, level: int) -> None:
     benchmark.pedantic(look, rounds=ROUNDS, warmup_rounds=1)
     rounds = medians_ms[-ROUNDS:]
     listed = ", ".join(f"{r:.1f}" for r in rounds)
-    report(f"embedded detector, level {level}: best of {ROUNDS} rounds {min(rounds):.1f} ms a picture of 512 px ({listed})")
+    report(
+        f"embedded detector, level {level}: best of {ROUNDS} rounds {min(rounds):.1f} ms a picture of 512 px ({listed})"
+    )

@@ -36,7 +36,14 @@ TOKEN = "a-token-of-the-tests-0123456789"
 def environment(**changes: str) -> dict[str, str]:
     path = os.pathsep.join(filter(None, [str(PLUGIN), os.environ.get("PYTHONPATH")]))
     plain = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
-    return {**plain, "PYTHONPATH": path, "EXPERTS_TOKEN": TOKEN, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", **changes}
+    return {
+        **plain,
+        "PYTHONPATH": path,
+        "EXPERTS_TOKEN": TOKEN,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "disabled",
+        **changes,
+    }
 
 
 @contextlib.contextmanager
