@@ -15,7 +15,9 @@ from visenv.grammars import GRAMMARS, make_grammar
 from visenv.tools import check_call, express_call
 from visenv.toolsets import FULL
 
-ANYTHING = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.lists(st.integers(), max_size=2)
+ANYTHING = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.lists(st.integers(), max_size=2)
+)
 
 
 @pytest.mark.parametrize("name", sorted(COORDINATES))
@@ -41,7 +43,10 @@ def test_anything_is_a_place_inside_or_refused(name, value, side_px):
 @pytest.mark.parametrize("grammar", sorted(GRAMMARS))
 def test_a_box_written_in_any_way_is_the_same_object(make_episode, play, grammar, coordinates):
     episode = make_episode(grammar=make_grammar(f"{grammar}:coordinates={coordinates}"))
-    call = {"name": "draw_box", "arguments": {"image": "img_0", "x1": 100, "y1": 200, "x2": 500, "y2": 700, "label": "it"}}
+    call = {
+        "name": "draw_box",
+        "arguments": {"image": "img_0", "x1": 100, "y1": 200, "x2": 500, "y2": 700, "label": "it"},
+    }
     sizes_wh = episode.memory.sizes_wh
     written = express_call(FULL, call, coordinates=COORDINATES[coordinates], sizes_wh=sizes_wh)
     play(episode, episode.rules.grammar.render(written, episode.toolset))
