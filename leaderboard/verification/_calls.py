@@ -141,6 +141,7 @@ class _Replay:
         self.next_id = 0
         self._area = 0
         self._objects: dict[int, DetectedObject] = {}
+        self._places: tuple[int, ...] = ()
         originals = [name for name, image in r.images.items() if not image.parent]
         if originals != [f"img_{i}" for i in range(len(originals))]:
             raise ReplayError("image", f"the original images are {short(originals)}")
@@ -156,7 +157,7 @@ class _Replay:
         """Take over what was in the table before the first call: that of a turn that changes nothing."""
         name = (turn.call or {}).get("name")
         if turn.call is None or (name in self.tools and self.tools[str(name)].answers is not None):
-            self.objects = self._table(turn)
+            self.objects, self._places = self._table(turn), tuple(turn.objects)
             self.next_id = len(self.objects)
             for number, o in enumerate(self.objects):
                 if (o.id, o.score, o.image, o.points_xy) != (number, 1.0, self.sources[0], ()):
@@ -190,7 +191,11 @@ class _Replay:
         long = len(turn.feedback) > MAX_TEXT and result.text == turn.feedback  # read as it was cut
         if said and not long and cut(result.text + suffix) != turn.feedback:
             raise ReplayError("state", f"the agent was told {short(turn.feedback)}; the call says {short(result.text)}")
-        shown = self._apply(result, number, drawn=drawn)
+        changed = (
+            tuple(turn.objects) != self._places
+        )  # also in what no record holds: the box that a mask was asked with
+        self._places = tuple(turn.objects)
+        shown = self._apply(result, number, drawn=drawn, changed=changed)
         if shown != turn.shown:
             raise ReplayError("image", f"{short(turn.shown)} were shown; the call shows {short(shown)}")
         if self.objects != table:
@@ -254,13 +259,13 @@ class _Replay:
                 self._objects[place] = object_of(self.r.objects[place])
         return tuple(self._objects[place] for place in places)
 
-    def _apply(self, result: ToolResult, number: int, *, drawn: bool) -> tuple[str, ...]:
+    def _apply(self, result: ToolResult, number: int, *, drawn: bool, changed: bool) -> tuple[str, ...]:
         renamed: dict[str, str] = {}
         for new in result.new_images:
             renamed[new.name] = self._make(new, number, drawn=drawn)
         if result.undo:
             self.objects = self.history.pop()
-        elif result.objects is not None and result.objects != self.objects:
+        elif result.objects is not None and (changed or result.objects != self.objects):
             self.history.append(self.objects)
             self.objects = result.objects
             self.next_id = max([self.next_id, *(o.id + 1 for o in self.objects)])

@@ -10,9 +10,12 @@ import pytest
 
 from visenv import Image
 from visenv.errors import TemporaryExpertError
-from visenv.experts.embeddings import EmbeddingCache
+from visenv.experts.embeddings import ENTRY_BYTES, EmbeddingCache
 
 PICTURES = [Image(np.full((2, 2, 3), k, np.uint8)) for k in range(8)]
+
+SIZE = 80 + ENTRY_BYTES
+"""Of what :class:`Model` makes."""
 
 
 class Model:
@@ -33,19 +36,26 @@ def test_each_picture_is_embedded_once_and_order_kept():
     order = [2, 0, 2, 1, 0]
     assert first(cache.get([PICTURES[k] for k in order], model.embed)) == order
     assert first(cache.get([Image(PICTURES[k].pixels.copy()) for k in (1, 3, 2)], model.embed)) == [1, 3, 2]
-    assert model.batches == [[2, 0, 1], [3]] and len(cache) == 4 and cache.num_bytes == 4 * 80
+    assert model.batches == [[2, 0, 1], [3]] and len(cache) == 4 and cache.num_bytes == 4 * SIZE
     assert cache.get([], model.embed) == [] and cache.clear() and not cache.clear() and cache.num_bytes == 0
 
 
 def test_the_oldest_make_room_and_what_is_too_large_is_not_kept():
-    cache, model = EmbeddingCache(limit_bytes=170), Model()
+    cache, model = EmbeddingCache(limit_bytes=2 * SIZE + 10), Model()
     for k in (0, 1, 0, 2, 0, 1):
         cache.get([PICTURES[k]], model.embed)
-        assert cache.num_bytes <= 170
+        assert cache.num_bytes <= 2 * SIZE + 10
     assert model.batches == [[0], [1], [2], [1]]
     assert first(cache.get(PICTURES, model.embed)) == list(range(8)), "a call may need more than is kept"
-    small = EmbeddingCache(limit_bytes=79)
+    small = EmbeddingCache(limit_bytes=SIZE - 1)
     assert first(small.get(PICTURES[:1], model.embed)) == [0] and len(small) == 0
+
+
+def test_of_many_pictures_without_anything_to_keep_few_are_kept():
+    cache: EmbeddingCache[None] = EmbeddingCache(limit_bytes=4 * ENTRY_BYTES, size_of=lambda _: 0)
+    for image in PICTURES:
+        cache.get([image], lambda images: [None] * len(images))
+    assert len(cache) == 4
 
 
 def test_threads_wait_for_one_that_embeds():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -136,6 +137,25 @@ def test_who_hangs_is_waited_for_as_long_as_said(picture):
     experts.close()
     assert threads() == 0
     assert make_experts("embedded:threads=1,wait_s=7").wait_s == 7
+
+
+def test_what_nobody_waits_for_any_more_is_kept_for_who_asks_again(picture):
+    asked: list[str] = []
+
+    class Slow(Expert):
+        name, version, capabilities = "slow", "1", frozenset({"detect"})
+
+        def run(self, requests):
+            time.sleep(0.3)
+            asked.extend(r.phrase for r in requests)
+            return [Detections(boxes_xyxy=np.zeros((0, 4)), scores=np.zeros(0), labels=()) for _ in requests]
+
+    experts = ExpertSet({"detect": Slow()}, wait_s=0.1)
+    request = DetectRequest(image=picture, phrase="a")
+    assert isinstance(experts.execute([request])[0], TemporaryExpertError)
+    time.sleep(0.6)
+    assert experts.execute([request])[0].labels == () and asked == ["a"]
+    experts.close()
 
 
 def test_lists_in_place_of_arrays_fail_alone(picture):

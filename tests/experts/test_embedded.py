@@ -252,6 +252,8 @@ def test_other_weights(tmp_path: Path, drawn: Drawn) -> None:
     (tmp_path / "broken.onnx").write_bytes(shipped.read_bytes()[:5000])
     broken = EmbeddedExperts(weights=str(tmp_path / "broken.onnx"))[0]
     with pytest.raises(ExpertError, match="cannot be loaded"):
+        broken.health()
+    with pytest.raises(ExpertError, match="cannot be loaded"):
         broken.run([DetectRequest(image=drawn[1][0].image, phrase="apple")])
 
 

@@ -31,6 +31,7 @@ from visenv.episode import EndReason
 from visenv.errors import BadValueError, ExpertError, MissingExtraError, TemporaryExpertError
 from visenv.experts import Detections, DetectRequest, PointRequest, SegmentRequest, UpscaleRequest
 from visenv.experts.embedded import LanczosUpscaler
+from visenv.experts.running import run_isolated
 from visenv.testing import check_expert
 
 for package in ("msgpack", "fastapi", "uvicorn", "httpx"):
@@ -595,6 +596,45 @@ def test_a_body_that_does_not_come_after_its_refusal_is_not_waited_for(known, mo
         start = time.monotonic()
         assert is_closed_within(server, HEAD + b"Content-Length: 100\r\n\r\nVEX", 5.0)
         assert time.monotonic() - start < 3
+
+
+def test_who_asks_and_does_not_read_is_let_go_of(known, monkeypatch):
+    monkeypatch.setattr("visenv.experts.remote.connections.BODY_S", 1.0)
+    with serving(known, token=TOKEN, concurrency=1) as server, contextlib.ExitStack() as kept:
+        host, port = server.url.removeprefix("http://").split(":")
+        image = Image(np.zeros((256, 256, 3), np.uint8))
+        body = write_call([UpscaleRequest(image=image, scale=8)], send={image.hash})  # 12 MiB come back
+        head = HEAD + f"Authorization: Bearer {TOKEN}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        line = kept.enter_context(socket.create_connection((host, int(port)), timeout=20))
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        line.sendall(head + body)
+        assert line.recv(12) == b"HTTP/1.1 200"
+        until = time.monotonic() + 15
+        while time.monotonic() < until:
+            with contextlib.suppress(httpx.TransportError):
+                headers = {**FORM, "Authorization": f"Bearer {TOKEN}"}
+                if (
+                    httpx.post(f"{server.url}/v1/run", content=GOOD, headers=headers, trust_env=False).status_code
+                    != 503
+                ):
+                    return
+            time.sleep(0.1)
+        pytest.fail("nobody else is answered")
+
+
+def test_a_refused_key_is_asked_about_once(known, monkeypatch):
+    monkeypatch.setenv("VISENV_TEST_TOKEN", TOKEN)
+    with serving(known, token=TOKEN) as server:
+        there = RemoteExperts(server.url, token_env="VISENV_TEST_TOKEN", patience_s=1)
+        monkeypatch.setenv("VISENV_TEST_TOKEN", "another")
+        stranger = pickle.loads(pickle.dumps(next(e for e in there if "detect" in e.capabilities)))
+        found = run_isolated(stranger, [DetectRequest(image=image, phrase="x") for image in pictures(16)])
+        for expert in (*there, stranger):
+            expert.close()
+        monkeypatch.setenv("VISENV_TEST_TOKEN", TOKEN)
+        assert all("status 401" in str(f) for f in found)
+        calls = httpx.get(f"{server.url}/metrics", headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False).text
+        assert 'visenv_calls_total{status="401"} 1' in calls
 
 
 def test_connections_above_the_limit_take_the_place_of_idle_ones(known):

@@ -32,7 +32,7 @@ def vocabulary() -> Vocabulary:
         ("unicorn", ""), ("car door", ""), ("the lid of the cup", ""), ("glasses", ""), ("what keeps a swimmer afloat", ""), ("", ""),
         ("no car", ""), ("not a car", ""), ("everything except the car", ""), ("non-car", ""), ("cats but no dogs", "cat"), ("person not on a bench", "person"),
         ("cat-shaped knife", "knife"), ("dog-like cup", "cup"), ("orange coloured cat", "cat"), ("a dog like a bear", "dog"),
-        ("toy car", ""), ("a toy red truck", ""), ("stuffed bear", "teddy bear"), ("picture of a car", ""), ("race car", "car"),
+        ("toy car", ""), ("a toy red truck", ""), ("stuffed bear", "teddy bear"), ("brown stuffed teddy bear", "teddy bear"), ("plush teddy bears", "teddy bear"), ("picture of a car", ""), ("race car", "car"),
         ("a glass of wine", "wine glass"), ("sea lion", ""), ("a sea horse and a horse", "horse"),
         ("the thing on the left", ""), ("person's", "person"), ("catss", ""), ("x" * 5000, ""),
     ],

@@ -210,9 +210,9 @@ def test_a_question_is_answered_in_words(server: Server, make: Callable[..., VLM
 
 @pytest.mark.parametrize(
     ("reply", "finish"),
-    [("", "stop"), (" \n", "stop"), ("A cat and", "length"), ("x" * 4001, "stop"), ("I'm sorry, I can't help.", "stop"),
-     ("<think>A cat", "stop")],
-    ids=["empty", "blank", "cut", "long", "excuse", "thought"],
+    [("", "stop"), (" \n", "stop"), ("A cat and", "length"), ("x" * 4001, "stop"), ("<think>A cat", "stop"),
+     ("<think>A</think><think>A cat", "stop")],
+    ids=["empty", "blank", "cut", "long", "thought", "second thought"],
 )  # fmt: skip
 def test_no_words_of_use_are_no_description(server: Server, make: Callable[..., VLM], reply: str, finish: str) -> None:
     server.reactions = [says(reply, finish)]
@@ -550,7 +550,8 @@ def test_sentences_that_say_that_there_is_none(text: str) -> None:
         "There is a cat.", "I can't see an image.", "There is no image.", "No image provided.", "The image is not visible.",
         "There is no doubt that the cat is on the sofa.", "There is no dog but a cat in the centre.", "No.", "No problem.", "Sure!",
         "There are no cats on the sofa. One is on the floor.", "There are no cats, only a dog.", "Yes", "I cannot determine that.",
-        "There is no way to tell.", "Here: []", "no cats " * 100,
+        "There is no way to tell.", "Here: []", "no cats " * 100, "I cannot detect any objects because of my policy",
+        "I don't see an attached file", "There is no question that the cat is on the sofa", "There is no cat in the upper half only in the lower half",
     ],
 )  # fmt: skip
 def test_words_that_say_anything_else_are_refused(text: str) -> None:
@@ -566,7 +567,8 @@ def test_words_that_say_anything_else_are_refused(text: str) -> None:
         ("There is no text in the image.", []), ("The image does not contain any text.", []), ("NOTHING\nFOUND", ["NOTHING", "FOUND"]),
         ("No dogs found", ["No dogs found"]), ("SORRY, WE ARE CLOSED", ["SORRY, WE ARE CLOSED"]), ("NO EXIT", ["NO EXIT"]),
         ("I'm sorry, I can't read this.", None), ("I cannot read the text in this picture.", None), ("As an AI, I do not", None),
-        ("I\u2019m unable to view images.\nTry again.", None),
+        ("I\u2019m unable to view images.\nTry again.", None), ("Unable to read the text.", None), ("UNABLE TO PARK", ["UNABLE TO PARK"]),
+        ("The text in the image is too blurry to read.", None),
     ],
 )  # fmt: skip
 def test_excuses_are_no_text_of_the_picture(text: str, lines: list[str] | None) -> None:

@@ -38,7 +38,7 @@ from visenv.answers import Answer
 from visenv.cli import main
 from visenv.env import make_task
 from visenv.errors import BadValueError
-from visenv.experts import ExpertSet
+from visenv.experts import ExpertSet, Segmentation
 from visenv.images import visual_tokens
 from visenv.masks import Mask
 from visenv.memory import make_policy
@@ -1106,6 +1106,30 @@ def test_the_turns_that_are_left_are_checked(settings, tmp_path):
     turn["feedback"] = turn["feedback"].replace("2 turns left", "9 turns left")
     write_lines(run, lines)
     assert kinds(verify_run(run)) == {"state"}
+
+
+def test_a_change_that_no_record_shows_is_taken_back_like_any_other(settings, fakes, tmp_path):
+    class Fixed(fakes.BlobExpert):
+        """Gives one mask, whatever the box: asked again, an object changes only in the box that it was asked with."""
+
+        name = "fixed"
+
+        def run(self, requests):
+            sizes = [r.image.size_wh for r in requests]
+            return [Segmentation(mask=Mask.from_box((4, 4, 20, 20), (h, w)), score=0.5) for w, h in sizes]
+
+    class Player:
+        name = "player"
+
+        def start(self, spec):
+            box = fakes.call("segment_box", image="img_0", x1=0, y1=0, x2=1000, y2=1000)
+            turns = [box, fakes.call("segment", objects=[0]), fakes.call("undo"), fakes.call("undo")]
+            return SimpleNamespace(act=lambda observation: turns[observation["turn"]])
+
+    run_bench(settings(Player(), experts=ExpertSet({"segment": Fixed()}), limit=2), tmp_path / "run")
+    records = read_records(tmp_path / "run")
+    assert {tuple(len(t.objects) for t in r.transcript) for r in records} == {(1, 1, 1, 0)}
+    assert verify_run(tmp_path / "run").verified
 
 
 def test_a_call_that_cannot_be_made_is_found(copied, tasks):

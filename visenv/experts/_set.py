@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from .. import plugins
@@ -99,24 +100,29 @@ class ExpertSet:
                 pending.setdefault(request.capability, OrderedDict())[key] = request
         for capability, group in pending.items():
             found = self._ask(self.experts[capability], list(group.values()))
-            for key, result in zip(group, found, strict=True):
-                answers[key] = result
-                if not isinstance(result, ExpertError):
-                    self._remember(key, result)
+            answers.update(zip(group, found, strict=True))
         return [answers[key] for key in keys]
 
     def _ask(self, expert: Expert, requests: list[Request]) -> list[Result | ExpertError]:
         if self.wait_s is None:
-            return run_isolated(expert, requests)
+            return self._run(expert, requests)
         key = os.getpid(), id(expert)  # a thread does not come along into a fork
         with self._lock:
             batcher = self._batchers.get(key)
             if batcher is None:
-                batcher = self._batchers[key] = MicroBatcher(expert)
+                batcher = self._batchers[key] = MicroBatcher(expert, answer=partial(self._run, expert))
         try:
             return batcher.submit(requests, self.wait_s)
         except TemporaryExpertError as error:
             return [error for _ in requests]
+
+    def _run(self, expert: Expert, requests: Sequence[Request]) -> list[Result | ExpertError]:
+        """Answer, and remember the answers, also those that nobody waits for any more."""
+        answers = run_isolated(expert, requests)
+        for request, answer in zip(requests, answers, strict=True):
+            if not isinstance(answer, ExpertError):
+                self._remember((expert.identity, *request.key()), answer)
+        return answers
 
     def _recall(self, key: Key, request: Request) -> Result | None:
         known = self._cache.get(key)

@@ -15,6 +15,8 @@ __all__ = ["EmbeddingCache", "held_bytes"]
 T = TypeVar("T")
 WAIT_S = 1800.0
 """Longest wait for another thread: a large batch of a large model takes minutes without a GPU."""
+ENTRY_BYTES = 500
+"""What keeping a picture costs, whatever is kept of it: of many there is nothing to keep."""
 
 
 class EmbeddingCache(Generic[T]):
@@ -114,7 +116,7 @@ class EmbeddingCache(Generic[T]):
                     promises[key].done.set()
 
     def _keep(self, key: str, value: T) -> None:
-        size = self._size_of(value)
+        size = self._size_of(value) + ENTRY_BYTES
         if size > self.limit_bytes:
             return
         self._kept[key] = value, size

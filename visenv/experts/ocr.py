@@ -68,7 +68,7 @@ class OCR(BatchExpert):
             import rapidocr
         except ModuleNotFoundError as error:
             raise missing_extra("Expert 'ocr'", "ocr") from error
-        self.version = f"1-rapidocr-{version('rapidocr')}"
+        self.version = f"2-rapidocr-{version('rapidocr')}"
         self._models = {
             part: _find(Path(rapidocr.__path__[0]) / "models" / name)
             for part, name in (("Det", DETECTION), ("Rec", RECOGNITION), ("Cls", DIRECTION))
@@ -91,7 +91,10 @@ class OCR(BatchExpert):
         return TextLines(lines=tuple(lines[k] for k in keep), boxes_xyxy=boxes[keep])
 
     def health(self) -> str:
-        """Load the networks, unless they are loaded; read nothing."""
+        """Load the networks, unless they are loaded or in use; read nothing."""
+        if not self._slots.acquire(blocking=False):
+            return "busy reading"
+        self._slots.release()
         try:
             with self._engine():
                 return f"{', '.join(path.name for path in self._models.values())} loaded"

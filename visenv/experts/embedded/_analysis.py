@@ -21,8 +21,6 @@ INPUT_PX = 768
 """Longest side that is looked at; larger pictures are shrunk to it first, as detectors with a fixed input size do."""
 FOREGROUND_BYTES, CANDIDATES_BYTES = 48 * 2**20, 32 * 2**20
 """What is kept: the foreground of twenty pictures of 768 px, the objects of a thousand slices of 512 px."""
-ENTRY_BYTES = 500
-"""What keeping a picture costs, whatever is in it."""
 
 
 def shrunk(pixels: Pixels, side_px: int = INPUT_PX) -> Pixels:
@@ -44,11 +42,11 @@ class Analyser:
         self.network = network or DetectorNetwork()
         self.input_px = input_px
         self._foregrounds: EmbeddingCache[Floats] = EmbeddingCache(
-            limit_bytes=FOREGROUND_BYTES, size_of=lambda floats: floats.nbytes + ENTRY_BYTES
+            limit_bytes=FOREGROUND_BYTES, size_of=lambda floats: floats.nbytes
         )
         self._candidates: EmbeddingCache[Candidates] = EmbeddingCache(
             limit_bytes=CANDIDATES_BYTES,
-            size_of=lambda found: found.boxes.nbytes + found.probabilities.nbytes + ENTRY_BYTES,
+            size_of=lambda found: found.boxes.nbytes + found.probabilities.nbytes,
         )
 
     def foreground(self, image: Image) -> Floats:

@@ -67,6 +67,11 @@ class EmbeddedDetector(BatchExpert):
         boxes = found.boxes_xyxy
         return Points(points_xy=(boxes[:, :2] + boxes[:, 2:]) / 2, scores=found.scores)
 
+    def health(self) -> str:
+        """Load the network, unless it is loaded."""
+        self.analyser.network.session()
+        return "loaded"
+
     def close(self) -> None:
         """Forget the analysed pictures."""
         self.analyser.clear()

@@ -109,12 +109,12 @@ class _Answer:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         size = sum(map(len, self._pieces))
         headers = [(b"content-type", CONTENT_TYPE.encode()), (b"content-length", str(size).encode())]
-        with self._held:
+        with self._held, contextlib.suppress(TimeoutError):  # whoever does not read gets no more
             await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
             for piece in self._pieces:
                 for start in range(0, len(piece), PIECE_BYTES):
                     size -= len(part := bytes(piece[start : start + PIECE_BYTES]))
-                    async with asyncio.timeout(BODY_S):  # whoever does not read gets no more
+                    async with asyncio.timeout(BODY_S):
                         await send({"type": "http.response.body", "body": part, "more_body": size > 0})
 
 

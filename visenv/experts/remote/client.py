@@ -116,8 +116,8 @@ class RemoteExpert(Expert):
         except TemporaryExpertError:
             raise
         except ExpertError as error:
-            if len(requests) == 1:
-                return [error]
+            if len(requests) == 1 or isinstance(error, _HopelessError):
+                return [error] * len(requests)
         half = len(requests) // 2
         return [*self._answer(requests[:half]), *self._answer(requests[half:])]
 
@@ -212,9 +212,14 @@ def _check(*, whole: bool, **options: tuple[Any, float]) -> None:
             raise bad_value(name, value, expected=f"a {'whole ' * whole}number of at least {least:g}")
 
 
+class _HopelessError(ExpertError):
+    """A refusal that has nothing to do with what was asked for, so that parts of the call would fare no better."""
+
+
 def _refused(url: str, reply: Reply) -> ExpertError:
     remedy = {
         401: "Name the variable that holds its token: `remote:url=…,token_env=NAME`.",
         413: TOO_MUCH,
     }.get(reply.status, "Is it one that `visenv experts serve` runs, of the same version?")
-    return ExpertError(f"The expert server {url} refused with status {reply.status}: {reply.words}. {remedy}")
+    kind = ExpertError if reply.status in (413, 422) else _HopelessError
+    return kind(f"The expert server {url} refused with status {reply.status}: {reply.words}. {remedy}")

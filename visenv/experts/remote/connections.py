@@ -32,6 +32,7 @@ class Connection(H11Protocol):
 
     _awaited: Any = None  # the state of the request that the clock runs for
     _clock: asyncio.TimerHandle | None = None
+    _stuck: asyncio.TimerHandle | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Take over uvicorn's limit."""
@@ -62,9 +63,26 @@ class Connection(H11Protocol):
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
+        """Stop the clocks."""
         super().connection_lost(exc)
         self._stop()
+        self._flows()
+
+    def pause_writing(self) -> None:
+        """Run a clock while nobody reads: uvicorn waits for ever, and so does a transport that was told to close."""
+        super().pause_writing()
+        self._flows()
+        self._stuck = self.loop.call_later(BODY_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Stop that clock."""
+        super().resume_writing()
+        self._flows()
+
+    def _flows(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
 
     def _watch(self) -> None:
         """Run a clock for each part of a request, from its first byte on; what drips does not set it back."""

@@ -116,9 +116,10 @@ class Transport:
             for (
                 line
             ) in self._busy:  # only ended: whoever reads from it closes it, or its number might be another's by then
-                if line.sock is not None:
+                sock = line.sock  # its thread may let go of it meanwhile
+                if sock is not None:
                     with contextlib.suppress(OSError):
-                        line.sock.shutdown(socket.SHUT_RDWR)
+                        sock.shutdown(socket.SHUT_RDWR)
             for _, line in self._idle:
                 line.close()
             self._idle.clear()

@@ -20,6 +20,8 @@ __all__ = ["YoloDetector"]
 
 KEPT_BYTES = 2**26
 KEPT_TEXTS = 1024
+RULES = 2
+"""Version of how phrases are matched with classes, ``data/synonyms.json`` included: change it with them."""
 
 
 class YoloDetector(Expert):
@@ -47,7 +49,7 @@ class YoloDetector(Expert):
         if vocabulary == "open" and not can_open:
             raise bad_value("vocabulary", vocabulary, expected="closed: this model knows its own classes only")
         self.is_open = can_open if vocabulary == "auto" else vocabulary == "open"
-        self.version = f"{network.version}/{'open' if self.is_open else 'closed'}"
+        self.version = f"{network.version}/{'open' if self.is_open else f'closed{RULES}'}"
         self.weights_hash = network.hash
         self.vocabulary = Vocabulary(network.names)
         self._found: EmbeddingCache[Found] = EmbeddingCache(limit_bytes=KEPT_BYTES)

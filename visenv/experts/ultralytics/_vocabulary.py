@@ -45,6 +45,8 @@ OTHERS = frozenset(
     tuple(name.split()) for name in ("guinea pig", "hot dog", "rocking horse", "sea horse", "sea lion", "teddy bear")
 )
 """Names that end in the name of another thing."""
+TOYS = frozenset({("teddy", "bear"), ("teddy", "bears"), ("teddy",), ("teddies",)})
+"""Names that are of imitations already: "stuffed teddy bear"."""
 
 
 class Vocabulary:
@@ -107,7 +109,7 @@ class Vocabulary:
                 part = tokens[start:end]
                 numbers = self._forms.get(part, self._forms.get(_singular(part)))
                 if numbers is not None and _ends_name(tokens, end):
-                    found.append((start, end, set() if _is_imitation(tokens, start) else numbers))
+                    found.append((start, end, set() if part not in TOYS and _is_imitation(tokens, start) else numbers))
                     start = end
                     break
             else:

@@ -56,12 +56,13 @@ NONE = re.compile(
 """Whole sentences, in small letters, that say that nothing was found."""
 NOT_NONE = re.compile(
     r"\b(?:(?:no|any|an?) (?:image|picture|photo|photograph|attachment|doubt|way|idea|access)s?"
-    r"|(?:image|picture|photo|photograph)s? (?:is|isn't|are|aren't)|but|however|except|although|though)\b"
+    r"|(?:image|picture|photo|photograph)s? (?:is|isn't|are|aren't)|but|however|except|although|though"
+    r"|because|since|only|question|policy|policies|files?|attached|requests?|requested|provided)\b"
 )
 """Such a sentence with these words says something else, as that there is no picture."""
 REFUSAL = re.compile(
     r"As an AI\b|I(?:'m| am) (?:very )?sorry\b|(?:I'm sorry|Sorry|Unfortunately|I apologi[sz]e)\W+(?:but )?(?:I|the|this|there)\b"
-    r"|I(?:'m| am) (?:unable|not able)\b|I (?:can't|cannot|can not|couldn't|could not) (?:read|see|help|assist|make|identify|provide|view)\b"
+    r"|(?:I(?:'m| am) )?(?:[Uu]nable|not able) to\b|The (?:text|writing|words)\b.{0,60}?\b(?:is|are) (?:too|not (?:legible|readable)|illegible|unreadable|unclear)\b|I (?:can't|cannot|can not|couldn't|could not) (?:read|see|help|assist|make|identify|provide|view)\b"
 )
 """How a reply begins that is not the text in a picture but an excuse."""
 
@@ -90,8 +91,8 @@ def thought_through(text: str) -> str:
     """
     if len(text) > MAX_CHARS:
         raise ReplyError(f"longer than {MAX_CHARS} characters")
-    thoughts, _, answer = text.rpartition("</think>")
-    if "<think>" in answer and "<think>" not in thoughts:
+    _, _, answer = text.rpartition("</think>")
+    if "<think>" in answer:
         raise ReplyError("cut off in the middle of its thoughts; allow more with max_tokens=…")
     return answer.strip()
 
@@ -240,7 +241,7 @@ def read_description(text: str, *, cut: bool = False) -> str:
         cut: Whether it ended at the limit of tokens.
 
     Raises:
-        ReplyError: It is empty, cut off or too long, or begins as an excuse does.
+        ReplyError: It is empty, cut off or too long.
 
     Example:
         >>> read_description("A cat\n  on a sofa.")
@@ -251,8 +252,6 @@ def read_description(text: str, *, cut: bool = False) -> str:
         raise ReplyError("empty")
     if cut or len(said) > MAX_DESCRIPTION:
         raise ReplyError(f"cut off, or longer than {MAX_DESCRIPTION} characters: {short(said)}")
-    if REFUSAL.match(said.replace("\u2019", "'")):
-        raise ReplyError(f"an excuse: {short(said)}")
     return said
 
 
