@@ -7,8 +7,8 @@ tool is derived from them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -19,7 +19,7 @@ __all__ = [
     "ArgumentError",
     "ArgumentKind",
     "ChoiceKind",
-    "Coordinate",
+    "CoordinateKind",
     "ImageName",
     "ImageNameKind",
     "ImageNames",
@@ -28,6 +28,8 @@ __all__ = [
     "ObjectIds",
     "Phrase",
     "TextKind",
+    "X",
+    "Y",
 ]
 
 MAX_LIST = 1024
@@ -169,6 +171,19 @@ class ImageNameKind(ArgumentKind):
 
 
 @dataclass(frozen=True, slots=True)
+class CoordinateKind(IntegerKind):
+    """How far right or down a place is, as 0-1000. How an agent writes it is its grammar's :class:`~visenv.coordinates.Coordinates`."""
+
+    low: int = field(default=0, init=False)
+    high: int = field(default=1000, init=False)
+    axis: Literal["width", "height"]
+
+    def side_of(self, size_wh: tuple[int, int]) -> int:
+        """Return the side that it is measured along."""
+        return size_wh[self.axis == "height"]
+
+
+@dataclass(frozen=True, slots=True)
 class ListKind(ArgumentKind):
     """A list of another kind, not empty; repetitions are dropped."""
 
@@ -200,5 +215,7 @@ ObjectIds = Annotated[list[int], ListKind(IntegerKind(0, 9999))]
 """Ids of objects."""
 Phrase = Annotated[str, TextKind(200)]
 """A short noun phrase."""
-Coordinate = Annotated[int, IntegerKind(0, 1000)]
-"""A position as 0-1000 of the image's width or height."""
+X = Annotated[int, CoordinateKind("width")]
+"""How far right a place is, in the image that the argument ``image`` names; 0-1000 in the call."""
+Y = Annotated[int, CoordinateKind("height")]
+"""How far down a place is."""

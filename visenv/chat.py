@@ -9,6 +9,7 @@ from typing import Any
 from .episode import Episode
 from .images import Image
 from .memory import Shown, VisualMemory
+from .tools import ToolCall, express_call
 
 __all__ = ["Message", "render_messages", "to_openai_messages"]
 
@@ -50,12 +51,21 @@ def render_messages(episode: Episode, *, turn: int | None = None) -> list[Messag
             images = _parts(episode.memory, shown, visible, place)
         else:
             images = []
-        reply = one.reply if one.reply is not None else grammar.render(one.call or {"name": "", "arguments": {}})
-        messages.append(grammar.assistant_message(reply, one.number))
+        reply = one.reply if one.reply is not None else _written(episode, one.call)
+        messages.append(grammar.assistant_message(reply, one.number, episode.toolset))
         messages += grammar.feedback_messages(
             one.feedback, images, one.number, answered_call=bool(messages[-1].get("tool_calls"))
         )
     return messages
+
+
+def _written(episode: Episode, call: ToolCall | None) -> str:
+    """Return a call that was no text as the grammar writes it."""
+    grammar, toolset = episode.rules.grammar, episode.toolset
+    if call is None:
+        return grammar.render({"name": "", "arguments": {}}, toolset)
+    sizes_wh = episode.memory.sizes_wh
+    return grammar.render(express_call(toolset, call, coordinates=grammar.coordinates, sizes_wh=sizes_wh), toolset)
 
 
 def to_openai_messages(messages: Sequence[Message]) -> list[Message]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from .answers import Answer, AnswerKind, Box
 from .arguments import MAX_NAME
+from .coordinates import THOUSANDTHS, Coordinates
 from .errors import short, suggest
 from .masks import Mask
 from .memory import Matrix, NamedImage
@@ -48,6 +49,8 @@ class ToolContext:
     """Earlier object tables, oldest first, for undo."""
     state: Mapping[str, Any] = field(default_factory=dict)
     """The toolset's private state."""
+    coordinates: Coordinates = THOUSANDTHS
+    """How the agent reads and writes places."""
 
     def image(self, name: str) -> NamedImage:
         """Return an image that tools may take.
@@ -102,14 +105,14 @@ class ToolContext:
         Raises:
             CallError: ``empty_box``.
         """
+        width, height = image.size_wh
+        box = x1 * width / 1000, y1 * height / 1000, x2 * width / 1000, y2 * height / 1000
         if x2 <= x1 or y2 <= y1:
             raise CallError(
                 "empty_box",
-                f"Box ({x1}, {y1}, {x2}, {y2}) of image {image.name!r} is empty. "
-                "Expected integers 0-1000 with x1 < x2 and y1 < y2.",
+                f"Box {self.write(image, *box)} of image {image.name!r} is empty. Expected x1 < x2 and y1 < y2.",
             )
-        width, height = image.size_wh
-        return x1 * width / 1000, y1 * height / 1000, x2 * width / 1000, y2 * height / 1000
+        return box
 
     def box_to_source(self, image: NamedImage, box_xyxy: Sequence[float]) -> Box:
         """Map a box from pixels of an image to pixels of its source, clipped to it."""
@@ -127,8 +130,12 @@ class ToolContext:
         return mask.warp(image.to_source, (height, width))
 
     def describe(self, objects: Sequence[DetectedObject]) -> str:
-        """List objects in text, boxes as 0-1000 of their source image."""
-        return describe_objects(objects, {n: i.size_wh for n, i in self.images.items()})
+        """List objects in text, boxes in their source image."""
+        return describe_objects(objects, {n: i.size_wh for n, i in self.images.items()}, self.coordinates)
+
+    def write(self, image: NamedImage, *values_px: float) -> str:
+        """Write a point or a box in pixels of an image as the agent reads it."""
+        return self.coordinates.write(values_px, image.size_wh)
 
     def overlay(self, image: NamedImage, objects: Sequence[DetectedObject], origin: str) -> NewImage:
         """Draw objects on an image (or a view of it) as a new overlay image."""

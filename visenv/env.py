@@ -243,7 +243,7 @@ def make_rules(
     tools: Toolset = plugins.load("toolsets", toolset) if isinstance(toolset, str) else toolset
     return Rules(
         toolset=tools.for_capabilities(experts.capabilities), memory=make_policy(memory), reward=make_reward(reward), grammar=make_grammar(grammar),
-        max_turns=task.max_turns if max_turns is None else max_turns, max_invalid_calls=max_invalid_calls,
+        max_turns=min(task.max_turns, tools.max_turns or task.max_turns) if max_turns is None else max_turns, max_invalid_calls=max_invalid_calls,
     )  # fmt: skip
 
 

@@ -274,13 +274,17 @@ class Episode:
 
     def _read(self, action: object) -> ToolCall:
         if isinstance(action, str) or (isinstance(action, Mapping) and "tool_calls" in action):
-            action = self.rules.grammar.parse(action).call
+            call = self.rules.grammar.parse(action, self.toolset).call
+            return check_call(
+                self.toolset, call, coordinates=self.rules.grammar.coordinates, sizes_wh=self.memory.sizes_wh
+            )
         return check_call(self.toolset, action)
 
     def _context(self) -> ToolContext:
         return ToolContext(
             turn=len(self.turns) + 1, kind=self.sample.target.kind, images=self.memory.images, sources=self.sources,
             objects=self.objects, next_object_id=self._next_object_id, history=tuple(self.history), state=self._state,
+            coordinates=self.rules.grammar.coordinates,
         )  # fmt: skip
 
     def _apply(self, result: ToolResult) -> tuple[str, ...]:

@@ -101,6 +101,11 @@ class VisualMemory:
         return [image for name, image in self.images.items() if name not in visible]
 
     @property
+    def sizes_wh(self) -> dict[str, tuple[int, int]]:
+        """Width and height of every image."""
+        return {name: image.size_wh for name, image in self.images.items()}
+
+    @property
     def visual_tokens(self) -> int:
         """What the visible images cost a prompt."""
         return sum(visual_tokens(self.images[name].size_wh) for name in self.visible)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from .answers import Box
+from .coordinates import THOUSANDTHS, Coordinates
 from .masks import Mask, box_iou_matrix
 
-__all__ = ["DetectedObject", "add_objects", "box_to_1000", "describe_objects"]
+__all__ = ["DetectedObject", "add_objects", "describe_objects"]
 
 NEUTRAL = frozenset({"object", "target"})
 """Labels that say nothing: what they name may be an object of any other label."""
@@ -107,22 +108,15 @@ def _may_be_one(known: DetectedObject, find: DetectedObject) -> bool:
     )
 
 
-def box_to_1000(box_xyxy: Box, size_wh: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Return a pixel box as integers 0-1000 of an image of this size."""
-    width, height = size_wh
-    scale = (1000 / width, 1000 / height) * 2
-    x1, y1, x2, y2 = (min(1000, max(0, round(v * s))) for v, s in zip(box_xyxy, scale, strict=True))
-    return x1, y1, x2, y2
-
-
-def describe_objects(objects: Sequence[DetectedObject], sizes_wh: dict[str, tuple[int, int]]) -> str:
-    """List objects for an agent, one line each: id, label, score, box (0-1000), source image."""
+def describe_objects(
+    objects: Sequence[DetectedObject], sizes_wh: Mapping[str, tuple[int, int]], coordinates: Coordinates = THOUSANDTHS
+) -> str:
+    """List objects for an agent, one line each: id, label, score, box, source image."""
     lines = []
     for o in objects[:LISTED]:
         kind = "mask" if o.mask is not None else "box"
-        lines.append(
-            f"#{o.id} {o.label} {o.score:.2f} {kind} {box_to_1000(o.box_xyxy, sizes_wh[o.image])} in {o.image}"
-        )
+        box = coordinates.write(o.box_xyxy, sizes_wh[o.image])
+        lines.append(f"#{o.id} {o.label} {o.score:.2f} {kind} {box} in {o.image}")
     if len(objects) > LISTED:
         rest = objects[LISTED:]
         lines.append(f"… and {len(rest)} more, #{rest[0].id} to #{rest[-1].id}")

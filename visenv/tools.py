@@ -12,12 +12,14 @@ import inspect
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
 
 from .answers import Answer, AnswerKind
-from .arguments import ArgumentError, ArgumentKind
+from .arguments import ArgumentError, ArgumentKind, CoordinateKind
+from .coordinates import THOUSANDTHS, Coordinates
 from .errors import bad_value, short, suggest
 from .experts import Request, Result
 from .images import Image
@@ -36,6 +38,7 @@ __all__ = [
     "ToolResult",
     "Toolset",
     "check_call",
+    "express_call",
     "tool",
 ]
 
@@ -101,6 +104,13 @@ class Parameter:
     required: bool
     default: Any = None
 
+    def schema_in(self, coordinates: Coordinates) -> dict[str, Any]:
+        """Return its JSON schema and description for an agent that writes places in this way."""
+        if not isinstance(self.kind, CoordinateKind):
+            return {**self.kind.schema(), "description": self.description}
+        words = f"{self.description.removesuffix('.')}, {coordinates.words(self.kind.axis)}."
+        return {**coordinates.schema(), "description": words}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tool:
@@ -119,22 +129,38 @@ class Tool:
     @property
     def schema(self) -> dict[str, Any]:
         """The JSON schema of the arguments, flat."""
+        return self.schema_in(THOUSANDTHS)
+
+    def schema_in(self, coordinates: Coordinates) -> dict[str, Any]:
+        """Return the schema for an agent that writes places in another way."""
         return {
             "type": "object",
-            "properties": {p.name: {**p.kind.schema(), "description": p.description} for p in self.parameters},
+            "properties": {p.name: p.schema_in(coordinates) for p in self.parameters},
             "required": [p.name for p in self.parameters if p.required],
             "additionalProperties": False,
         }
 
-    def to_openai(self) -> dict[str, Any]:
+    @property
+    def takes_places(self) -> bool:
+        """Whether an argument is a place in an image."""
+        return any(isinstance(p.kind, CoordinateKind) for p in self.parameters)
+
+    def to_openai(self, coordinates: Coordinates = THOUSANDTHS) -> dict[str, Any]:
         """Return the entry for an OpenAI ``tools`` list."""
         return {
             "type": "function",
-            "function": {"name": self.name, "description": self.summary, "parameters": self.schema},
+            "function": {"name": self.name, "description": self.summary, "parameters": self.schema_in(coordinates)},
         }
 
-    def check(self, arguments: object) -> dict[str, Any]:
+    def check(
+        self, arguments: object, *, coordinates: Coordinates = THOUSANDTHS, size_wh: tuple[int, int] = (1000, 1000)
+    ) -> dict[str, Any]:
         """Return the arguments in canonical form; what is not given stays out.
+
+        Args:
+            arguments: Anything.
+            coordinates: How places are written in them.
+            size_wh: Of the image that ``image`` names, as the agent is shown it.
 
         Raises:
             CallError: ``wrong_type``, ``out_of_range``, ``missing_argument`` or ``unknown_argument``.
@@ -160,7 +186,10 @@ class Tool:
                     )
                 continue
             try:
-                clean[name] = parameter.kind.check(arguments[name])
+                if isinstance(parameter.kind, CoordinateKind):
+                    clean[name] = coordinates.to_1000(arguments[name], parameter.kind.side_of(size_wh))
+                else:
+                    clean[name] = parameter.kind.check(arguments[name])
             except ArgumentError as error:
                 raise CallError(
                     error.code,
@@ -188,6 +217,8 @@ class Toolset:
     tools: tuple[Tool, ...]
     guidance: str = ""
     """What the prompt says about how to work with the tools."""
+    max_turns: int | None = None
+    """Most turns of an episode with these tools, where a task allows more."""
     at_turn_limit: Callable[[ToolContext], Answer | None] | None = None
     """What counts as submitted when the turns run out; ``None`` means nothing does."""
 
@@ -214,12 +245,20 @@ class Toolset:
         return [t.name for t in self.tools]
 
 
-def check_call(toolset: Toolset, call: object) -> ToolCall:
+def check_call(
+    toolset: Toolset,
+    call: object,
+    *,
+    coordinates: Coordinates = THOUSANDTHS,
+    sizes_wh: Mapping[str, tuple[int, int]] = MappingProxyType({}),
+) -> ToolCall:
     """Return a call in canonical form.
 
     Args:
         toolset: The tools that may be called.
         call: Anything; only ``{"name": str, "arguments": {…}}`` with valid values passes.
+        coordinates: How places are written in it.
+        sizes_wh: Of each image, as the agent is shown it; of no consequence for 0-1000.
 
     Raises:
         CallError: The call is not of that form, or no such tool, or a bad argument.
@@ -234,7 +273,28 @@ def check_call(toolset: Toolset, call: object) -> ToolCall:
     if name not in toolset:
         hint = suggest(name, toolset.names)
         raise CallError("unknown_tool", f"There is no tool {short(name)}.{hint} Tools: {', '.join(toolset.names)}.")
-    return {"name": name, "arguments": toolset[name].check(call.get("arguments", {}))}
+    arguments = call.get("arguments", {})
+    size_wh = sizes_wh.get(str(_image_of(arguments)), (1000, 1000))  # that there is no such image, the tool will say
+    return {"name": name, "arguments": toolset[name].check(arguments, coordinates=coordinates, size_wh=size_wh)}
+
+
+def express_call(
+    toolset: Toolset, call: ToolCall, *, coordinates: Coordinates, sizes_wh: Mapping[str, tuple[int, int]]
+) -> ToolCall:
+    """Return a canonical call as an agent writes it that writes places in this way; :func:`check_call` reads it back."""
+    size_wh = sizes_wh.get(str(_image_of(call["arguments"])), (1000, 1000))
+    kinds = {p.name: p.kind for p in toolset[call["name"]].parameters}
+    arguments = dict(call["arguments"])
+    for name, value in arguments.items():
+        kind = kinds[name]
+        if isinstance(kind, CoordinateKind):
+            arguments[name] = coordinates.from_share(value / 1000, kind.side_of(size_wh))
+    return {"name": call["name"], "arguments": arguments}
+
+
+def _image_of(arguments: object) -> object:
+    """Return the name of the image that a call's places are in."""
+    return arguments.get("image") if isinstance(arguments, Mapping) else None
 
 
 def tool(

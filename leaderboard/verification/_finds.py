@@ -18,7 +18,8 @@ from visenv.errors import short
 from visenv.memory import NamedImage
 from visenv.objects import LISTED, NEUTRAL, DetectedObject
 from visenv.tools import ToolResult
-from visenv.toolsets.full import SHOWN, _changed, _inside, _pixel, _with_new
+from visenv.toolsets._shared import pixel_in
+from visenv.toolsets.full import SHOWN, _changed, _inside, _with_new
 
 from ..recording import MAX_TEXT
 
@@ -123,7 +124,7 @@ def segment_point(
     nothing = f"Nothing could be segmented at ({given['x']}, {given['y']}) of {place.name}."
     if text == nothing:
         return Made(ToolResult(text=nothing))
-    x, y = _pixel(place, given["x"], given["y"])
+    x, y = pixel_in(place, given["x"], given["y"])
     return _one_more(context, place, given, table, "point", click=context.box_to_source(place, (x, y, x, y))[:2])
 
 
@@ -135,7 +136,7 @@ def refine(context: ToolContext, given: Mapping[str, Any], table: Objects, text:
     nothing = f"That click would leave nothing of #{known.id}; it stays as it was."
     if text == nothing:
         return Made(ToolResult(text=nothing))
-    ((x, y),) = map_points([_pixel(place, given["x"], given["y"])], place.to_source)
+    ((x, y),) = map_points([pixel_in(place, given["x"], given["y"])], place.to_source)
     after = {o.id: o for o in table}
     changed = _segmented(known, after, clicks=1)
     clicks = (*known.points_xy, (float(x), float(y)))

@@ -35,7 +35,7 @@ def test_the_prompt_of_a_turn_is_the_same_after_the_episode(make_episode, play, 
         seen.append(copy.deepcopy(render_messages(episode)))
         visible = [episode.memory.images[n].image for n in episode.memory.visible]
         assert sorted(i.hash for i in _images(seen[-1])) == sorted(i.hash for i in visible)
-        play(episode, episode.rules.grammar.render(call, "hm"))
+        play(episode, episode.rules.grammar.render(call, episode.toolset, "hm"))
     assert episode.ended
     for turn, messages in enumerate(seen, 1):
         assert render_messages(episode, turn=turn) == messages
@@ -50,7 +50,7 @@ def test_archived_images_become_a_line_with_their_name(make_episode, play):
 
 def test_native_calls_are_answered_as_tool_messages(make_episode, play):
     episode = make_episode(grammar=make_grammar("openai"))
-    play(episode, episode.rules.grammar.render(CALLS[0]))
+    play(episode, episode.rules.grammar.render(CALLS[0], episode.toolset))
     messages = to_openai_messages(render_messages(episode))
     call = messages[2]["tool_calls"][0]
     assert messages[3]["role"] == "tool" and messages[3]["tool_call_id"] == call["id"]

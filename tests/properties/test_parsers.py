@@ -19,7 +19,24 @@ FRAGMENTS = [
     "<tool_call>", "</tool_call>", "<TOOL_CALL >", "<think>", "</think>", "{", "}", '"name"', '"arguments"', ":", ",", "NaN", "1e999",
     '{"name": "detect", "arguments": {"images": ["img_0"], "phrase": "a"}}', '{"name": "submit", "arguments": {}}', "\\ud800", "null",
     '{"content": null, "tool_calls": [{"function": {"name": "submit", "arguments": "{}"}}]}', "[" * 40, "é", "\u202e", "\x00", "9" * 5000, "<" + " " * 30_000,
+    "<action>", "</action>", "<answer>", "</answer>", "<tool>", "</tool>", '{"name": "submit", "parameters": {}}', "```json\n", "\n```", '{"thought": 3, ',
+    "<function=detect>", "</function>", "<parameter=images>", '["img_0"]', "<parameter=phrase>", "</parameter>", "<function=", "<parameter" * 500,
 ]  # fmt: skip
+PHRASES = [
+    "a <tool_call> b",
+    "</tool_call>",
+    "x</think>",
+    "<",
+    'é"\\',
+    '"quoted"',
+    " a ",
+    "a\n",
+    "12",
+    "true",
+    "[1]",
+    "</parameter>",
+    "<function=x>",
+]
 MODEL_TEXT = st.one_of(st.text(max_size=300), st.lists(st.sampled_from(FRAGMENTS), max_size=12).map("".join))
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -34,13 +51,13 @@ JSON = st.recursive(
 def test_any_reply_parses_or_is_classified(name, reply):
     grammar = make_grammar(name)
     try:
-        call = grammar.parse(reply).call
+        call = grammar.parse(reply, FULL).call
     except ParseError as error:
         assert error.code in grammar.error_codes and "\n" not in str(error)
-        assert grammar.format_reward(reply) == 0.0
+        assert grammar.format_reward(reply, FULL) == 0.0
     else:
         assert set(call) == {"name", "arguments"} and isinstance(call["arguments"], dict)
-        assert grammar.format_reward(reply) == 1.0
+        assert grammar.format_reward(reply, FULL) == 1.0
 
 
 @pytest.mark.parametrize("toolset", sorted(TOOLSETS))
@@ -49,16 +66,16 @@ def test_any_reply_parses_or_is_classified(name, reply):
 @given(
     seed=st.integers(0, 2**31),
     thought=st.text(st.characters(codec="utf-8", exclude_characters="<>"), max_size=50),
-    phrase=st.sampled_from(["<tool_call>", "</tool_call>", "</think>", "<", 'é"\\']),
+    phrase=st.text(st.characters(codec="utf-8"), max_size=8) | st.sampled_from(PHRASES),
 )
 def test_every_sampled_call_survives_writing_and_reading(name, toolset, seed, thought, phrase):
     space = ToolCallSpace(TOOLSETS[toolset], seed=seed)
     call = space.sample()
     assert space.contains(call)
     if "phrase" in call["arguments"]:
-        call["arguments"]["phrase"] = f"a {phrase} b"
+        call["arguments"]["phrase"] = phrase if phrase.strip() else "a"
     grammar = make_grammar(name)
-    parsed = grammar.parse(grammar.render(call, thought))
+    parsed = grammar.parse(grammar.render(call, TOOLSETS[toolset], thought), TOOLSETS[toolset])
     assert parsed.call == call and parsed.thought.strip() == thought.strip()
     assert check_call(TOOLSETS[toolset], parsed.call) == call
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from visenv import AnswerKind, ToolCallSpace, VisenvEnv
-from visenv.grammars import make_grammar
+from visenv.grammars import GRAMMARS, make_grammar
 from visenv.toolsets import FULL, NONE, VISHARNESS
 
 ODD = [
@@ -30,11 +30,11 @@ def _odd(rng: random.Random, space: ToolCallSpace) -> object:
             for _ in range(rng.randrange(200))
         )
     if kind == 1:
-        text = make_grammar(rng.choice(("hermes", "openai"))).render(call, "thinking")
+        text = make_grammar(rng.choice(sorted(GRAMMARS))).render(call, space.toolset, "thinking")
         cut, end = sorted(rng.randrange(len(text) + 1) for _ in range(2))
         return text[:cut] + rng.choice(("", text[cut:end], "}", "\x00", "</tool_call>", "NaN")) + text[end:]
     if kind == 2:
-        return make_grammar("hermes").render(call)
+        return make_grammar("hermes").render(call, space.toolset)
     if kind == 3:
         call["arguments"][rng.choice(NAMES)] = rng.choice(ODD)
         return call
@@ -60,7 +60,7 @@ def _throw(make_episode, play, experts, count: int, seed: int) -> dict[str, int]
             toolset = rng.choice(list(kinds))
             episode = make_episode(
                 toolset=toolset.for_capabilities(experts.capabilities), kind=kinds[toolset], choice="A", images=rng.randrange(1, 3), max_turns=15, max_invalid_calls=12,
-                grammar=make_grammar(rng.choice(("hermes", "openai"))),
+                grammar=make_grammar(rng.choice(sorted(GRAMMARS))),
             )  # fmt: skip
             space = ToolCallSpace(episode.toolset, seed=number)
         outcome = play(episode, _odd(rng, space))

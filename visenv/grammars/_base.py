@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
+from string import Template
 from typing import Any, ClassVar
 
+from ..coordinates import THOUSANDTHS, Coordinates, make_coordinates
+from ..errors import short
+from ..strict_json import MAX_CHARS
 from ..tools import ToolCall, Toolset
 
-__all__ = ["Grammar", "ParseError", "Parsed"]
+__all__ = ["Grammar", "ParseError", "Parsed", "checked_text", "split_thought"]
 
 
 class ParseError(Exception):
@@ -30,7 +36,10 @@ class Parsed:
 
 
 class Grammar(ABC):
-    """One way of writing calls. Parsers are strict, never raise anything but :class:`ParseError`, and execute nothing."""
+    """One way of writing calls. Parsers are strict, never raise anything but :class:`ParseError`, and execute nothing.
+
+    What the prompt says stands in ``prompts/NAME.md``, where ``$tools``, ``$example`` and ``$guidance`` are filled in.
+    """
 
     name: ClassVar[str]
     stop: ClassVar[tuple[str, ...]] = ()
@@ -38,25 +47,51 @@ class Grammar(ABC):
     error_codes: ClassVar[tuple[str, ...]]
     """The classes of malformed replies, mutually exclusive."""
 
-    @abstractmethod
+    def __init__(self, *, coordinates: str | Coordinates = THOUSANDTHS) -> None:
+        """Read and write places in this way: ``thousandths``, ``pixels`` or ``fractions``."""
+        self.coordinates = make_coordinates(coordinates)
+
     def system_prompt(self, toolset: Toolset) -> str:
         """Return the prompt that explains the tools and how to call them."""
+        text = (files(__package__) / "prompts" / f"{self.name}.md").read_text(encoding="utf-8")
+        filled = Template(text).substitute(
+            tools=self.describe_tools(toolset), example=self.example(toolset), guidance=self.guide(toolset)
+        )
+        return filled.strip()
+
+    def describe_tools(self, toolset: Toolset) -> str:
+        """Return the tools as the prompt lists them; empty where they are sent beside the messages."""
+        return "\n".join(json.dumps(t.to_openai(self.coordinates), ensure_ascii=False) for t in toolset.tools)
+
+    def guide(self, toolset: Toolset) -> str:
+        """Return how to work with the tools, and how to write places where a tool takes any."""
+        places = [self.coordinates.sentence] if any(tool.takes_places for tool in toolset.tools) else []
+        return " ".join(filter(None, [*places, toolset.guidance]))
 
     @abstractmethod
-    def parse(self, reply: str | Mapping[str, Any]) -> Parsed:
+    def example(self, toolset: Toolset) -> str:
+        """Return the form of a call for the prompt."""
+
+    @abstractmethod
+    def parse(self, reply: str | Mapping[str, Any], toolset: Toolset) -> Parsed:
         """Read one call from a reply.
+
+        Args:
+            reply: What the model wrote.
+            toolset: Says which values are text and which tools are final, where the form leaves that open; whether the
+                call fits the tools is checked by :func:`visenv.tools.check_call`.
 
         Raises:
             ParseError: Not exactly one well-formed call.
         """
 
     @abstractmethod
-    def render(self, call: ToolCall, thought: str = "") -> str:
+    def render(self, call: ToolCall, toolset: Toolset, thought: str = "") -> str:
         """Write a call; :meth:`parse` reads it back."""
 
-    @abstractmethod
-    def assistant_message(self, reply: str, turn: int) -> dict[str, Any]:
+    def assistant_message(self, reply: str, turn: int, toolset: Toolset) -> dict[str, Any]:
         """Return the chat message of a reply that was given in this turn."""
+        return {"role": "assistant", "content": [{"type": "text", "text": reply}]}
 
     @abstractmethod
     def feedback_messages(
@@ -71,10 +106,29 @@ class Grammar(ABC):
             answered_call: Whether the reply held a call that the message can answer.
         """
 
-    def format_reward(self, reply: str | Mapping[str, Any]) -> float:
+    def format_reward(self, reply: str | Mapping[str, Any], toolset: Toolset) -> float:
         """Return 1.0 for a reply that parses, else 0.0."""
         try:
-            self.parse(reply)
+            self.parse(reply, toolset)
         except ParseError:
             return 0.0
         return 1.0
+
+
+def checked_text(reply: object, remedy: str) -> str:
+    """Return a reply that is text of bounded length.
+
+    Raises:
+        ParseError: ``no_call`` or ``too_long``.
+    """
+    if not isinstance(reply, str):
+        raise ParseError("no_call", f"The reply is {short(reply)}. Expected text. {remedy}")
+    if len(reply) > MAX_CHARS:
+        raise ParseError("too_long", f"The reply has {len(reply)} characters. Expected at most {MAX_CHARS}. {remedy}")
+    return reply
+
+
+def split_thought(reply: str) -> tuple[str, str]:
+    """Split a reply after its last closing think tag, which stays with the thought."""
+    thought, marker, body = reply.rpartition("</think>")
+    return thought + marker, body

@@ -23,11 +23,13 @@ class OpenAIGrammar(Grammar):
     name = "openai"
     error_codes = ("bad_message", "no_call", "two_calls", "bad_form", "bad_json")
 
-    def system_prompt(self, toolset: Toolset) -> str:
-        text = "You work by calling tools, exactly one call per turn."
-        return f"{text}\n\n{toolset.guidance}" if toolset.guidance else text
+    def describe_tools(self, toolset: Toolset) -> str:
+        return ""  # sent beside the messages
 
-    def parse(self, reply: str | Mapping[str, Any]) -> Parsed:
+    def example(self, toolset: Toolset) -> str:
+        return ""  # the server's template knows the form
+
+    def parse(self, reply: str | Mapping[str, Any], toolset: Toolset) -> Parsed:
         if isinstance(reply, str):
             try:
                 reply = strict_json.loads(reply)
@@ -59,15 +61,15 @@ class OpenAIGrammar(Grammar):
             raise ParseError("bad_form", f"The arguments are {short(arguments)}. Expected an object. {_REMEDY}")
         return Parsed(call={"name": function["name"], "arguments": arguments}, thought=reply.get("content") or "")
 
-    def render(self, call: ToolCall, thought: str = "") -> str:
+    def render(self, call: ToolCall, toolset: Toolset, thought: str = "") -> str:
         function = {"name": call["name"], "arguments": json.dumps(call["arguments"], ensure_ascii=False)}
         return json.dumps(
             {"content": thought or None, "tool_calls": [{"type": "function", "function": function}]}, ensure_ascii=False
         )
 
-    def assistant_message(self, reply: str, turn: int) -> dict[str, Any]:
+    def assistant_message(self, reply: str, turn: int, toolset: Toolset) -> dict[str, Any]:
         try:
-            parsed = self.parse(reply)
+            parsed = self.parse(reply, toolset)
         except ParseError:
             return {"role": "assistant", "content": reply}
         function = {

@@ -75,7 +75,7 @@ def check_result(subject: Subject, tool: Tool, context: ToolContext, result: obj
 
 
 def _check_images(subject: Subject, context: ToolContext, result: ToolResult) -> None:
-    known = set(context.images)
+    known = {name: image.size_wh for name, image in context.images.items()}
     for new in result.new_images:
         where = subject.at(f"new image {getattr(new, 'name', new)!r}")
         where.need(
@@ -87,11 +87,11 @@ def _check_images(subject: Subject, context: ToolContext, result: ToolResult) ->
             expected=f"1 to {MAX_NAME}", remedy="Ask `context.free_name(…)`, which refuses longer ones.",
         )  # fmt: skip
         where.need(final not in known, f"an image is called {final!r} already", expected="a new name", remedy="Ask `context.free_name(…)`.")  # fmt: skip
-        known.add(final)
         where.need(isinstance(new.image, Image) and max(new.image.size_wh) <= MAX_SIDE_PX, f"its picture is {short(new.image)}", expected=f"a visenv.Image with sides of at most {MAX_SIDE_PX} px", remedy="Refuse with CallError what gets larger.")  # fmt: skip
-        where.need(new.parent in context.images, f"its parent is {short(new.parent)}", expected=f"an image of the episode: {', '.join(list(context.images)[:6])}", remedy="Name the image it was made from.")  # fmt: skip
+        where.need(new.parent in known, f"its parent is {short(new.parent)}", expected=f"an image of the episode or one made before it: {', '.join(list(known)[:6])}", remedy="Name the image it was made from.")  # fmt: skip
         where.need(isinstance(new.origin, str) and new.origin.strip(), f"its origin is {short(new.origin)}", expected="a few words", remedy="Say how it was made.")  # fmt: skip
-        _check_map(where, new, context.images[new.parent].size_wh)
+        _check_map(where, new, known[new.parent])
+        known[final] = new.image.size_wh
     names = {*context.images, *(n.name for n in result.new_images)}
     for name in result.show:
         subject.need(name in names, f"it shows {short(name)}", expected=f"an image of the episode or a new one: {', '.join([*names][:6])}", remedy="Put the picture into `new_images` under that name.")  # fmt: skip

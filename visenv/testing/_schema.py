@@ -164,5 +164,5 @@ def _check_sampled(subject: Subject, tool: Tool, num_calls: int) -> None:
             with subject.running(
                 f"writing {short(call)} in the grammar {name!r}", remedy="Keep argument values plain JSON."
             ):
-                read = grammar.parse(grammar.render(call)).call
+                read = grammar.parse(grammar.render(call, space.toolset), space.toolset).call
             subject.need(read == call, f"in the grammar {name!r} the call {short(call)} reads {short(read)}", expected="the same call", remedy="Keep argument values plain JSON.")  # fmt: skip

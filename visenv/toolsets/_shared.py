@@ -21,7 +21,9 @@ __all__ = [
     "check_enlarged",
     "check_patches",
     "cut_patches",
+    "cut_region",
     "found_object",
+    "pixel_in",
     "submit",
     "submit_choice",
     "submit_count",
@@ -93,6 +95,30 @@ def check_enlarged(image: NamedImage, factor: int) -> None:
             f"{image.name!r} enlarged {factor} times has {width} x {height} px. Expected at most {MAX_PIXELS} px and "
             f"sides of {MAX_SIDE_PX} px. Cut out a part of it first.",
         )
+
+
+def pixel_in(image: NamedImage, x: int, y: int) -> tuple[float, float]:
+    """Return a place given as 0-1000 in pixels of ``image``, inside it."""
+    width, height = image.size_wh
+    return min(x * width / 1000, width - 0.5), min(y * height / 1000, height - 0.5)
+
+
+def cut_region(context: ToolContext, image: NamedImage, box_xyxy: Box, *, name: str) -> NewImage:
+    """Cut a box out of an image, rounded to whole pixels, at least one.
+
+    Args:
+        context: Gives a name that is free.
+        image: What to cut.
+        box_xyxy: Pixels of ``image``.
+        name: What to call it.
+    """
+    width, height = image.size_wh
+    left, top = min(int(box_xyxy[0]), width - 1), min(int(box_xyxy[1]), height - 1)
+    right, bottom = min(width, max(left + 1, round(box_xyxy[2]))), min(height, max(top + 1, round(box_xyxy[3])))
+    return NewImage(
+        name=context.free_name(name), image=Image(image.image.pixels[top:bottom, left:right].copy()), parent=image.name,
+        to_parent=np.array([[1.0, 0, left], [0, 1.0, top]]), origin=f"crop of {image.name}",
+    )  # fmt: skip
 
 
 def cut_patches(

@@ -13,7 +13,7 @@ from typing import Annotated
 import numpy as np
 
 from ..answers import Box
-from ..arguments import ChoiceKind, Coordinate, ImageName, ImageNames, IntegerKind, ObjectIds, Phrase, TextKind
+from ..arguments import ChoiceKind, ImageName, ImageNames, IntegerKind, ObjectIds, Phrase, TextKind, X, Y
 from ..context import ToolContext, invert_matrix, map_points
 from ..drawing import draw_patch_grid, draw_points
 from ..experts import (
@@ -30,7 +30,6 @@ from ..experts import (
     Upscaled,
     UpscaleRequest,
 )
-from ..images import Image
 from ..memory import NamedImage
 from ..objects import DetectedObject, add_objects
 from ..tools import CallError, NewImage, ToolBody, ToolResult, Toolset, tool
@@ -39,7 +38,9 @@ from ._shared import (
     check_enlarged,
     check_patches,
     cut_patches,
+    cut_region,
     found_object,
+    pixel_in,
     submit,
     submit_choice,
     submit_count,
@@ -91,8 +92,7 @@ def point(context: ToolContext, image: ImageName, phrase: Phrase) -> ToolBody:
     assert isinstance(result, Points)
     if not len(result.points_xy):
         return ToolResult(text=f"Nothing to point at for {phrase!r} in {image}.")
-    width, height = place.size_wh
-    listed = ", ".join(f"({round(x * 1000 / width)}, {round(y * 1000 / height)})" for x, y in result.points_xy[:60])
+    listed = ", ".join(context.write(place, x, y) for x, y in result.points_xy[:60])
     more = len(result.points_xy) - 60
     drawn = NewImage(
         name="view", image=draw_points(place.image, result.points_xy), parent=image, origin=f"points for {phrase!r}"
@@ -124,20 +124,20 @@ def segment(context: ToolContext, objects: ObjectIds) -> ToolBody:
 def segment_box(
     context: ToolContext,
     image: ImageName,
-    x1: Coordinate,
-    y1: Coordinate,
-    x2: Coordinate,
-    y2: Coordinate,
+    x1: X,
+    y1: Y,
+    x2: X,
+    y2: Y,
     label: Label = "target",
 ) -> ToolBody:
     """Segment the object inside a box and keep it as a new object with a mask.
 
     Args:
         image: Name of the image, such as "img_0".
-        x1: Left edge, 0-1000 of the image's width.
-        y1: Top edge, 0-1000 of the image's height.
-        x2: Right edge, 0-1000 of the image's width.
-        y2: Bottom edge, 0-1000 of the image's height.
+        x1: Left edge.
+        y1: Top edge.
+        x2: Right edge.
+        y2: Bottom edge.
         label: What the object is, in a few words.
     """
     place = context.image(image)
@@ -153,24 +153,22 @@ def segment_box(
 
 
 @tool(requires=["segment"])
-def segment_point(
-    context: ToolContext, image: ImageName, x: Coordinate, y: Coordinate, label: Label = "target"
-) -> ToolBody:
+def segment_point(context: ToolContext, image: ImageName, x: X, y: Y, label: Label = "target") -> ToolBody:
     """Segment the object under a point and keep it as a new object with a mask.
 
     Args:
         image: Name of the image, such as "img_0".
-        x: Position, 0-1000 of the image's width.
-        y: Position, 0-1000 of the image's height.
+        x: Position.
+        y: Position.
         label: What the object is, in a few words.
     """
     place = context.image(image)
-    click = _pixel(place, x, y)
+    click = pixel_in(place, x, y)
     (result,) = yield [SegmentRequest(image=place.image, points_xy=(click,), points_positive=(True,))]
     assert isinstance(result, Segmentation)
     found = found_object(context, place, label=label, score=result.score, mask=result.mask, points=[(*click, True)])
     if not found.area_px:
-        return ToolResult(text=f"Nothing could be segmented at ({x}, {y}) of {image}.")
+        return ToolResult(text=f"Nothing could be segmented at {context.write(place, *click)} of {image}.")
     return _with_new(context, [place], [found], "point", distinct=True)
 
 
@@ -179,8 +177,8 @@ def refine(
     context: ToolContext,
     object: Annotated[int, IntegerKind(0, 9999)],
     image: ImageName,
-    x: Coordinate,
-    y: Coordinate,
+    x: X,
+    y: Y,
     sign: Annotated[str, ChoiceKind(("positive", "negative"))],
 ) -> ToolBody:
     """Correct an object's mask by a click: positive adds what lies there, negative removes it.
@@ -188,8 +186,8 @@ def refine(
     Args:
         object: Id of the object.
         image: Name of the image in which the click is given: the object's own image or a view of it.
-        x: Position, 0-1000 of the image's width.
-        y: Position, 0-1000 of the image's height.
+        x: Position.
+        y: Position.
         sign: "positive" if the place belongs to the object, else "negative".
     """
     place = context.image(image)
@@ -199,7 +197,7 @@ def refine(
             "wrong_image",
             f"Object #{object} is in {known.image!r}, not in {image!r}. Click in an image of {known.image!r}.",
         )
-    ((cx, cy),) = map_points([_pixel(place, x, y)], place.to_source)
+    ((cx, cy),) = map_points([pixel_in(place, x, y)], place.to_source)
     points = (*known.points_xy, (float(cx), float(cy)))
     positive = (*known.points_positive, sign == "positive")
     (result,) = yield [
@@ -223,20 +221,20 @@ def refine(
 def draw_box(
     context: ToolContext,
     image: ImageName,
-    x1: Coordinate,
-    y1: Coordinate,
-    x2: Coordinate,
-    y2: Coordinate,
+    x1: X,
+    y1: Y,
+    x2: X,
+    y2: Y,
     label: Label = "target",
 ) -> ToolBody:
     """Keep a box of your own as a new object, without asking an expert.
 
     Args:
         image: Name of the image, such as "img_0".
-        x1: Left edge, 0-1000 of the image's width.
-        y1: Top edge, 0-1000 of the image's height.
-        x2: Right edge, 0-1000 of the image's width.
-        y2: Bottom edge, 0-1000 of the image's height.
+        x1: Left edge.
+        y1: Top edge.
+        x2: Right edge.
+        y2: Bottom edge.
         label: What the object is, in a few words.
     """
     yield from ()
@@ -248,31 +246,22 @@ def draw_box(
 
 
 @tool()
-def crop(
-    context: ToolContext, image: ImageName, x1: Coordinate, y1: Coordinate, x2: Coordinate, y2: Coordinate
-) -> ToolBody:
+def crop(context: ToolContext, image: ImageName, x1: X, y1: Y, x2: X, y2: Y) -> ToolBody:
     """Cut a region out as a new image, to look closer or to pass it to other tools.
 
     Args:
         image: Name of the image, such as "img_0".
-        x1: Left edge, 0-1000 of the image's width.
-        y1: Top edge, 0-1000 of the image's height.
-        x2: Right edge, 0-1000 of the image's width.
-        y2: Bottom edge, 0-1000 of the image's height.
+        x1: Left edge.
+        y1: Top edge.
+        x2: Right edge.
+        y2: Bottom edge.
     """
     yield from ()
     place = context.image(image)
     box = context.box_in(place, x1, y1, x2, y2)
-    width, height = place.size_wh
-    left, top = min(int(box[0]), width - 1), min(int(box[1]), height - 1)
-    right, bottom = min(width, max(left + 1, round(box[2]))), min(height, max(top + 1, round(box[3])))
-    name = context.free_name(f"crop_{context.turn}")
-    made = NewImage(
-        name=name, image=Image(place.image.pixels[top:bottom, left:right].copy()), parent=image,
-        to_parent=np.array([[1.0, 0, left], [0, 1.0, top]]), origin=f"crop of {image}",
-    )  # fmt: skip
-    text = f"{name}: {right - left} x {bottom - top} px of {image}."
-    return ToolResult(text=text, new_images=(made,), show=(name,))
+    made = cut_region(context, place, box, name=f"crop_{context.turn}")
+    width, height = made.image.size_wh
+    return ToolResult(text=f"{made.name}: {width} x {height} px of {image}.", new_images=(made,), show=(made.name,))
 
 
 @tool()
@@ -404,17 +393,12 @@ FULL = Toolset(
         undo, submit, submit_none, submit_count, submit_choice,
     ),
     guidance=(
-        "Coordinates are integers 0-1000 of the named image, from its top left corner. Objects have ids; what you submit is "
+        "Objects have ids; what you submit is "
         "all objects that are left, so drop those that do not belong to the answer. It is possible that nothing matches the "
         "instruction. Images that are out of view can be passed to tools by name and brought back with view."
     ),
 )  # fmt: skip
 """Everything, with object ids."""
-
-
-def _pixel(place: NamedImage, x: int, y: int) -> tuple[float, float]:
-    width, height = place.size_wh
-    return min(x * width / 1000, width - 0.5), min(y * height / 1000, height - 0.5)
 
 
 def _with_new(

@@ -12,7 +12,7 @@ NONE = Toolset(
     name="none",
     tools=(draw_box, submit, submit_none, submit_count, submit_choice),
     guidance=(
-        "There are no experts. Mark what the instruction asks for with draw_box, coordinates 0-1000 of the named image, and "
+        "There are no experts. Mark what the instruction asks for with draw_box and "
         "submit; where a mask is wanted, a box counts with all its pixels. It is possible that nothing matches."
     ),
 )
