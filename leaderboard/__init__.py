@@ -1,5 +1,6 @@
 """Runner, records, statistics and the command line's verbs."""
 
+from .asked_files import save_answer
 from .cast import RunSettings
 from .compare import Comparison, compare_runs
 from .lanes import Patience, play_episodes
@@ -25,6 +26,7 @@ __all__ = [
     "play_episodes",
     "read_records",
     "run_bench",
+    "save_answer",
     "summarise",
     "verify_run",
 ]

@@ -5,22 +5,24 @@ from __future__ import annotations
 import importlib.metadata
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 
 import visenv
 from visenv import plugins
-from visenv.agent import Agent, make_agent
+from visenv.agent import Agent, Manner, make_agent
 from visenv.answers import Target
 from visenv.env import default_split, make_rules, make_task
 from visenv.episode import Episode, Rules
 from visenv.errors import VisenvError, bad_value, say, stops_the_process
 from visenv.experts import ExpertSet, ExpertsSpec, make_experts
+from visenv.grammars import make_grammar
 from visenv.objects import DetectedObject
 from visenv.redaction import find_secrets, redact
 from visenv.specs import name_of, split_options
 from visenv.task import Sample, Task, profiles_of
 from visenv.tools import Toolset
+from visenv.vision import ESTIMATE, make_vision
 
 from .records import AgentInfo, RunInfo, TaskInfo
 from .sampling import indices_of, num_asked
@@ -117,7 +119,6 @@ class Cast:
 
     Args:
         settings: What to run.
-        with_agents: Make the agents too; without, their names and options are only checked.
         threads: Threads of the embedded experts; ``None`` leaves it to them.
 
     Raises:
@@ -125,14 +126,14 @@ class Cast:
         BadValueError: Two agents or tasks have one name, or an option is wrong.
     """
 
-    def __init__(self, settings: RunSettings, *, with_agents: bool = True, threads: int | None = None) -> None:
+    def __init__(self, settings: RunSettings, *, threads: int | None = None) -> None:
         self.settings = settings
         self.secrets = find_secrets(settings.specs)
         self.agents: dict[str, Agent] = {}
         self.agent_infos: list[AgentInfo] = []
         self.registering: set[str] = set()
         for given in settings.agents:
-            self._add_agent(given, make=with_agents)
+            self._add_agent(given)
         self.tasks: dict[str, Task] = {}
         for wanted in settings.tasks:
             self._add_task(wanted)
@@ -156,6 +157,7 @@ class Cast:
                 )
                 for name, task in self.tasks.items()
             }  # fmt: skip
+            self._manners = {a.name: (make_grammar(a.grammar), make_vision(a.vision)) for a in self.agent_infos}
         except BaseException:
             self.close()
             raise
@@ -172,6 +174,16 @@ class Cast:
             expert_identities={str(c): i for c, i in self.experts.identities().items()},
             limit=s.limit, samples=None if s.samples is None else tuple(s.samples), seed=s.seed, max_turns=s.max_turns, keep_images=s.keep_images,
         )  # fmt: skip
+
+    def rules_of(self, agent: str, task: str) -> Rules:
+        """Return the rules of a task's episodes, in the manner of an agent."""
+        grammar, vision = self._manners[agent]
+        return replace(self.rules[task], grammar=grammar, vision=vision)
+
+    @property
+    def in_flight(self) -> int:
+        """How many episodes the agents want to have in flight at least."""
+        return max(_manner_of(agent).in_flight for agent in self.agents.values())
 
     def sample(self, task: str, split: str, level: int, index: int) -> Sample:
         """Return a sample, kept for a while because several agents play it."""
@@ -202,25 +214,30 @@ class Cast:
         if self._owns_experts:
             _close(self.experts.close, "experts")
 
-    def _add_agent(self, given: str | Agent, *, make: bool) -> None:
+    def _add_agent(self, given: str | Agent) -> None:
         privileged = False
         if isinstance(given, str):
-            name, _, options = given.partition(":")
-            plugin = plugins.find("agents", name.strip())
+            plugin = plugins.find("agents", name_of(given))
             privileged = PRIVILEGED.get(plugin.name) == plugin.entry_point.value
-            label = redact(f"{plugin.name}:{options}" if options else plugin.name)
-            plugins.check("agents", given)
+            made, _ = plugins.check("agents", given)
+            label = redact(_without(given, plugin.name, getattr(made, "LOCAL", frozenset())))
         else:
             label = given.name
         if not label.isprintable():
             raise bad_value("agents", label, expected="a name that can be printed")
         if any(a.name == label for a in self.agent_infos):
             raise bad_value("agents", label, expected="each agent once")
-        self.agent_infos.append(AgentInfo(name=label, privileged=privileged))
+        agent = make_agent(given) if isinstance(given, str) else given
+        self.agents[label] = agent
+        manner = _manner_of(agent)
+        self.agent_infos.append(
+            AgentInfo(
+                name=label, privileged=privileged, grammar=(manner.grammar or self.settings.grammar).lower(),
+                vision=(manner.vision or ESTIMATE.spec).lower(),
+            )
+        )  # fmt: skip
         if privileged and isinstance(given, str) and plugin.name == "oracle":
             self.registering.add(label)
-        if make:
-            self.agents[label] = make_agent(given) if isinstance(given, str) else given
 
     def _add_task(self, given: str | Task) -> None:
         label = task_label(given) if isinstance(given, str) else given.name
@@ -272,6 +289,20 @@ class Cast:
             if dist is not None:
                 found[dist.name] = dist.version
         return dict(sorted(found.items()))
+
+
+def _without(spec: str, name: str, local: Collection[str]) -> str:
+    """Return a spec without the options that say where an agent runs rather than how it plays."""
+    options = {key: text for key, text in split_options(spec)[1].items() if key not in local}
+    texts = [key if text is None else f"{key}={text}" for key, text in options.items()]
+    return f"{name}:{','.join(texts)}" if texts else name
+
+
+def _manner_of(agent: Agent) -> Manner:
+    manner = getattr(agent, "manner", Manner())
+    if not isinstance(manner, Manner):
+        raise bad_value("manner", manner, expected=f"a visenv.Manner, as an attribute of {agent.name!r}")
+    return manner
 
 
 def _close(close: Callable[[], object], name: str) -> None:

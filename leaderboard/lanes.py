@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import queue
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from visenv.agent import Agent, EpisodeSpec, Player, act_all
+from visenv.background import run_in_background
+from visenv.chat import Conversation
 from visenv.drivers import ExpertWork, drive_all
 from visenv.episode import EndReason, Episode, Observation
 from visenv.errors import InfrastructureError, TokenLimitError, UnsuitedError, say, stops_the_process
@@ -21,6 +26,12 @@ from .rundir import ImageFiles
 from .sampling import player_seed
 
 __all__ = ["JobSource", "Patience", "check_suited", "play_episodes"]
+
+GLANCE_S = 0.1
+"""How long replies are waited for while there may be other things to do."""
+MOST_COSTS = 20
+AT_ONCE = 4
+"""How many episodes are begun before those that run get their turn: a sample may take long to make."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +68,8 @@ def play_episodes(
     Args:
         jobs: What to play.
         cast: Who plays it.
-        lanes: Episodes in flight; their expert requests of one turn go out together.
+        lanes: Episodes in flight. Those whose agents' actions are there play a turn together, their expert requests in one
+            call; players that wait (``aact``) are not waited for.
         images: Where pictures are stored; ``None`` stores none.
         patience: With failures of ours.
 
@@ -66,10 +78,20 @@ def play_episodes(
         StorageError: A picture cannot be stored.
     """
     source: JobSource = _Listed(jobs) if isinstance(jobs, Sequence) else jobs
+    replies = _Replies()
+    try:
+        yield from _play(source, cast, replies, lanes=lanes, images=images, patience=patience)
+    finally:
+        replies.cancel()
+
+
+def _play(
+    source: JobSource, cast: Cast, replies: _Replies, *, lanes: int, images: ImageFiles | None, patience: Patience
+) -> Iterator[EpisodeRecord]:
     running: list[_Lane] = []
     again: list[tuple[float, Job]] = []  # when, and what
     while True:
-        room = lanes - len(running)
+        room = min(lanes - len(running), AT_ONCE)
         ready = [entry for entry in again if entry[0] <= time.monotonic()][:room]
         again = [entry for entry in again if entry not in ready]
         fresh = [job for _, job in ready]
@@ -81,7 +103,11 @@ def play_episodes(
                 return
             time.sleep(min(0.2, max(0.0, min(when for when, _ in again) - time.monotonic())))
             continue
-        _play_turn([lane for lane in running if not lane.ended], cast)
+        acting = _ask_all([lane for lane in running if not (lane.ended or replies.awaits(lane))], cast, replies)
+        idle = not acting and not any(lane.ended for lane in running)
+        idle = idle and not (fresh and len(running) < lanes)  # there may be more to begin
+        acting += replies.take(wait_s=(GLANCE_S if again or len(running) < lanes else None) if idle else 0.0)
+        _play_turn(acting, cast)
         for lane in running:
             if not lane.ended:
                 continue
@@ -114,6 +140,41 @@ class _Listed:
         return [self._jobs.pop() for _ in range(min(number, len(self._jobs)))]
 
 
+class _Replies:
+    """Actions that players are waiting for."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[_Lane, Future[Any]] = {}
+        self._done: queue.SimpleQueue[_Lane] = queue.SimpleQueue()
+
+    def awaits(self, lane: _Lane) -> bool:
+        return lane in self._waiting
+
+    def ask(self, lane: _Lane, observation: Observation) -> None:
+        future = run_in_background(lane.player.aact(observation))  # type: ignore[union-attr]  # the caller looked
+        self._waiting[lane] = future
+        future.add_done_callback(lambda _: self._done.put(lane))
+
+    def take(self, *, wait_s: float | None) -> list[tuple[_Lane, Any]]:
+        """Return the actions that are there; wait for the first, so long at most. Whoever raised is out."""
+        acting = []
+        while self._waiting:
+            try:
+                lane = self._done.get(timeout=wait_s) if wait_s is None or wait_s > 0 else self._done.get_nowait()
+            except queue.Empty:
+                break
+            wait_s = 0.0
+            try:
+                acting.append((lane, _tame(self._waiting.pop(lane).result())))
+            except BaseException as error:  # the boundary to agent code
+                lane.blame_agent(error)
+        return acting
+
+    def cancel(self) -> None:
+        for future in self._waiting.values():
+            future.cancel()
+
+
 class _Lane:
     """One episode in flight: the episode, its player, and what went wrong."""
 
@@ -130,7 +191,7 @@ class _Lane:
         self.secrets = cast.secrets
         try:
             sample = cast.sample(*job.place)
-            self.episode = Episode(sample, profile=self.task.profile, rules=cast.rules[job.task])
+            self.episode = Episode(sample, profile=self.task.profile, rules=cast.rules_of(job.agent, job.task))
         except BaseException as error:  # a task's code or data: whatever is wrong is ours, and of this episode alone
             self.fail(error)
             return
@@ -138,6 +199,7 @@ class _Lane:
         spec = EpisodeSpec(
             task=job.task, split=job.split, level=job.level, kind=sample.target.kind, toolset=self.episode.toolset,
             max_turns=self.episode.rules.max_turns, seed=self.seed, privilege=cast.grant(job.agent, self.episode),
+            conversation=Conversation(self.episode),
         )  # fmt: skip
         try:
             self.player = cast.agents[job.agent].start(spec)
@@ -181,7 +243,7 @@ class _Lane:
             try:
                 return record_episode(
                     self.episode, self.job, self.task, seed=self.seed, failure=self.failure, seconds=seconds,
-                    images=images, secrets=self.secrets,
+                    images=images, secrets=self.secrets, costs=_costs_of(self.player),
                 )  # fmt: skip
             except (TypeError, ValueError) as error:  # a row or reward that no JSON can hold: a fault of a task
                 self.failure = cut(say(error), 2000)
@@ -191,13 +253,24 @@ class _Lane:
         )  # fmt: skip
 
 
-def _play_turn(lanes: Sequence[_Lane], cast: Cast) -> None:
+def _ask_all(lanes: Sequence[_Lane], cast: Cast, replies: _Replies) -> list[tuple[_Lane, Any]]:
+    """Ask for the next actions. Those of players that can wait come later, as replies."""
     by_agent: dict[str, list[_Lane]] = {}
     for lane in lanes:
         by_agent.setdefault(lane.job.agent, []).append(lane)
     acting: list[tuple[_Lane, Any]] = []
     for name, group in by_agent.items():
-        acting += _ask(cast.agents[name], group)
+        agent = cast.agents[name]
+        waits = getattr(agent, "act_batch", None) is None
+        acting += _ask(agent, [lane for lane in group if not (waits and hasattr(lane.player, "aact"))])
+        for lane in group:
+            if waits and hasattr(lane.player, "aact"):
+                assert lane.episode is not None
+                replies.ask(lane, lane.episode.observe())
+    return acting
+
+
+def _play_turn(acting: Sequence[tuple[_Lane, Any]], cast: Cast) -> None:
     works = [_guarded(lane.episode.play(action)) for lane, action in acting if lane.episode is not None]
     for (lane, _), outcome in zip(acting, drive_all(works, cast.experts), strict=True):
         if isinstance(outcome, BaseException):
@@ -233,6 +306,19 @@ def _tame(action: Any) -> Any:
     if action is None or isinstance(action, (str, bool, int, float, list, tuple)):
         return action
     return dict(action) if isinstance(action, Mapping) else f"an object of type {type(action).__name__}"
+
+
+def _costs_of(player: Player | None) -> dict[str, float]:
+    """Return what a player says that it cost: numbers from 0 by name, as far as it says that."""
+    said = getattr(player, "costs", None)
+    if not isinstance(said, Mapping):
+        return {}
+    return {
+        name: float(value)
+        for name, value in list(said.items())[:MOST_COSTS]
+        if isinstance(name, str) and name.isidentifier() and len(name) <= 40
+        and isinstance(value, (int, float)) and math.isfinite(value) and value >= 0
+    }  # fmt: skip
 
 
 def _guarded(work: ExpertWork[Any]) -> Generator[Any, Any, Any]:

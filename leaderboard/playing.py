@@ -90,7 +90,7 @@ def play_by_hand(env: VisenvEnv, *, index: int | None, out: Path) -> float | Non
         print(observation["feedback"])
         _show(episode, out)
         if terminated or truncated:
-            print(f"The end: {info['reason']}. Score {episode.score:.3f} (by {episode.profile.name}).")
+            print(f"The end: {info['reason']}. Score {episode.score:.3f} (by {env.task.profile.name}).")
             return episode.score
     print(f"Left after {len(episode.turns)} turns without an answer: no score.")
     return None

@@ -6,10 +6,12 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Protocol
 
 from visenv.episode import EndReason, Episode
 from visenv.errors import BadValueError, bad_value, say, stops_the_process
+from visenv.images import Image
 from visenv.memory import NamedImage
 from visenv.objects import DetectedObject
 from visenv.redaction import hide_values, redact
@@ -18,7 +20,6 @@ from visenv.task import Profile, Row, Sample, Task, profiles_of
 
 from .job import Job
 from .records import Costs, EpisodeRecord, ImageRecord, ObjectRecord, TurnRecord, plain
-from .rundir import ImageFiles
 from .sampling import player_seed
 
 try:
@@ -26,62 +27,78 @@ try:
 except ImportError:  # pragma: no cover - not on Windows
     resource = None  # type: ignore[assignment]
 
-__all__ = ["costs_of", "cut", "failed_record", "record_episode"]
+__all__ = ["PictureFiles", "costs_of", "cut", "failed_record", "hidden", "record_episode"]
 
 MAX_TEXT = 100_000
 """Longest reply or message that is recorded; the rest is cut off and its length noted."""
 
 
+class PictureFiles(Protocol):
+    """Where pictures are stored: each content once, under a name that it returns."""
+
+    def put(self, image: Image) -> str:
+        """Store a picture."""
+        ...
+
+    def link(self, image: Image, file: Path) -> str:
+        """Store a picture that was read from a file."""
+        ...
+
+
 def record_episode(
     episode: Episode,
     job: Job,
-    task: Task,
+    task: Task | None,
     *,
     seed: int,
     failure: str | None,
     seconds: float,
-    images: ImageFiles | None,
+    images: PictureFiles | None,
     secrets: Sequence[str] = (),
+    costs: Mapping[str, float] = MappingProxyType({}),
 ) -> EpisodeRecord:
     """Return the record of an ended episode, its pictures stored.
 
     Args:
         episode: Ended.
         job: What it was played for.
-        task: Of the sample.
+        task: Of the sample; ``None`` for a question of somebody's own, whose answer nobody scores.
         seed: The player's.
         failure: What failed, ours or the agent's.
         seconds: Wall-clock time it took.
         images: Where pictures are stored; ``None`` stores none.
         secrets: Left out of everything that an agent, an expert or a failure said.
+        costs: What the player says that it cost, by name.
 
     Raises:
         ValueError: The task's score, row or reward is nothing that a record can hold, or a further profile cannot score.
         StorageError: A picture cannot be written.
     """
     failed = episode.reason is EndReason.INFRASTRUCTURE_ERROR
-    sample, profile = episode.sample, task.profile
+    sample, scored = episode.sample, None if failed or task is None else task
     objects = _Objects(secrets)
     answer = None if failed or episode.answer is None else plain(episode.answer.to_json())
     transcript = tuple(
         TurnRecord(
             reply=None if t.reply is None else cut(hide_values(t.reply, secrets)),
-            call=_hidden(plain(t.call), secrets), error=t.error, feedback=cut(hide_values(t.feedback, secrets)),
+            call=hidden(plain(t.call), secrets), error=t.error, feedback=cut(hide_values(t.feedback, secrets)),
             shown=t.shown, visible=t.visible, objects=tuple(objects.place(o) for o in t.objects), reward=t.reward,
             terms=plain(dict(t.terms)), visual_tokens=t.visual_tokens,
         )
         for t in episode.turns
     )  # fmt: skip
-    also = {} if failed else _rows_beside(task, episode)
+    also = {} if scored is None else _rows_beside(scored, episode)
     pictures = _images(episode, images, objects, every=job.keep)  # after the turns: overlays draw objects of theirs
     record = EpisodeRecord(
-        agent=job.agent, task=job.task, task_version=task.version, split=job.split, level=job.level, index=job.index,
-        sample_id=sample.id, cluster=sample.cluster, seed=seed, reason=str(episode.reason), failed=failed,
-        failure=None if failure is None else cut(redact(failure, secrets)), answer=_hidden(answer, secrets),
-        target=sample.target.fingerprint, profile=profile.name, row=None if failed else plain(episode.row),
-        score=None if failed else _finite(episode.score, profile), costs=costs_of(transcript, episode.reason),
+        agent=job.agent, task=job.task, task_version=task.version if task else "", split=job.split,
+        level=job.level, index=job.index, sample_id=sample.id, prompt=episode.rules.grammar.prompt_hash(episode.toolset), cluster=sample.cluster, seed=seed,
+        reason=str(episode.reason), failed=failed,
+        failure=None if failure is None else cut(redact(failure, secrets)), answer=hidden(answer, secrets),
+        target=sample.target.fingerprint if sample.target.known else "", profile=task.profile.name if task else "",
+        row=None if scored is None else plain(episode.row),
+        score=None if scored is None else _finite(episode.score, scored.profile), costs=costs_of(transcript, episode.reason),
         reward=math.fsum(t.reward for t in transcript), transcript=transcript, objects=tuple(objects.records),
-        images=pictures, attempts=job.attempt, measured=_measured(seconds), also=also,
+        images=pictures, attempts=job.attempt, measured={**costs, **_measured(seconds)}, also=also,
     )  # fmt: skip
     record.to_json()  # what cannot be written is found here
     return record
@@ -94,7 +111,7 @@ def failed_record(
     sample_id = sample.id if sample else f"{name_of(job.task)}/{job.split}/{job.level}/{job.index}"
     return EpisodeRecord(
         agent=job.agent, task=job.task, task_version=task.version, split=job.split, level=job.level, index=job.index,
-        sample_id=sample_id, cluster=sample.cluster if sample else sample_id,
+        sample_id=sample_id, prompt="", cluster=sample.cluster if sample else sample_id,
         seed=player_seed(run_seed, sample_id, job.agent), reason=EndReason.INFRASTRUCTURE_ERROR.value, failed=True,
         failure=cut(failure), answer=None, target="", profile=task.profile.name, row=None, score=None,
         costs=costs_of((), EndReason.INFRASTRUCTURE_ERROR), reward=0.0, transcript=(), objects=(), images={},
@@ -114,15 +131,15 @@ def costs_of(transcript: tuple[TurnRecord, ...], reason: str | None) -> Costs:
     )
 
 
-def _hidden(value: Any, secrets: Sequence[str]) -> Any:
+def hidden(value: Any, secrets: Sequence[str]) -> Any:
     """Return JSON data with the secrets left out of its texts; names of keys and numbers stay."""
     if not secrets:
         return value
     if isinstance(value, str):
         return hide_values(value, secrets)
     if isinstance(value, list):
-        return [_hidden(v, secrets) for v in value]
-    return {k: _hidden(v, secrets) for k, v in value.items()} if isinstance(value, dict) else value
+        return [hidden(v, secrets) for v in value]
+    return {k: hidden(v, secrets) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def cut(text: str, limit: int = MAX_TEXT) -> str:
@@ -159,7 +176,7 @@ class _Objects:
         return self._places[id(obj)]
 
 
-def _images(episode: Episode, images: ImageFiles | None, objects: _Objects, *, every: bool) -> dict[str, ImageRecord]:
+def _images(episode: Episode, images: PictureFiles | None, objects: _Objects, *, every: bool) -> dict[str, ImageRecord]:
     files: Mapping[str, Path | None] = dict(zip(episode.sources, episode.sample.files, strict=False))
     return {
         name: ImageRecord(
@@ -173,7 +190,7 @@ def _images(episode: Episode, images: ImageFiles | None, objects: _Objects, *, e
     }  # fmt: skip
 
 
-def _store(named: NamedImage, file: Path | None, images: ImageFiles, *, every: bool) -> str | None:
+def _store(named: NamedImage, file: Path | None, images: PictureFiles, *, every: bool) -> str | None:
     """Store a picture: one that lies on a disk is linked, which costs nothing; others if ``every`` one is asked."""
     if file is not None:
         return images.link(named.image, file)

@@ -34,7 +34,7 @@ __all__ = [
     "plain",
 ]
 
-FORMAT: Literal[2] = 2
+FORMAT: Literal[3] = 3
 """Of ``run.json`` and the records; a run of another format is neither continued nor read."""
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 Key = tuple[str, str, str, int, int]
@@ -131,6 +131,8 @@ class EpisodeRecord:
     level: int
     index: int
     sample_id: str
+    prompt: str
+    """SHA-256 of what a language model is told about the tools of this episode, in the agent's grammar."""
     cluster: str
     """Samples of one cluster are not independent of each other."""
     seed: int
@@ -144,9 +146,9 @@ class EpisodeRecord:
     answer: dict[str, Any] | None
     """The submitted answer itself."""
     target: str
-    """Fingerprint of the truth; empty when the sample could not be made."""
+    """Fingerprint of the truth; empty when the sample could not be made, or nobody knows the truth."""
     profile: str
-    """Name of the metric profile of ``row`` and ``score``."""
+    """Name of the metric profile of ``row`` and ``score``; empty when nobody knows the truth."""
     row: dict[str, Any] | None
     """The score as integers and flags."""
     score: Annotated[float, Field(ge=0, le=1)] | None
@@ -162,7 +164,8 @@ class EpisodeRecord:
     attempts: int = field(compare=False)
     """How often it was played before it was recorded: failures of ours are tried again."""
     measured: dict[str, float] = field(compare=False)
-    """``seconds`` (wall clock) and ``peak_memory_mib`` (of the process so far): they differ from run to run."""
+    """What differs from run to run: ``seconds`` (wall clock), ``peak_memory_mib`` (of the process so far), and what the
+    player says that it cost, such as ``prompt_tokens``, ``completion_tokens`` and ``cost_usd``."""
     also: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The rows of the task's further profiles, by name; empty for a task without any, and for our failures."""
 
@@ -206,6 +209,10 @@ class AgentInfo:
     """Name with options, secrets left out; as in the records."""
     privileged: bool = False
     """Whether it knew the truth."""
+    grammar: str
+    """How it is read and spoken to where it writes text: the run's, or its model's own."""
+    vision: str
+    """How visual tokens are counted for it, and the size in which its model sees pictures."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
@@ -233,6 +240,7 @@ class RunInfo:
     memory: str
     reward: str
     grammar: str
+    """Of agents that have no other."""
     experts: str
     """As named on the command line."""
     expert_identities: dict[str, str]
@@ -245,7 +253,7 @@ class RunInfo:
     """``None``: each task's own."""
     keep_images: int
     """For how many samples of each task every picture of every agent is stored."""
-    format: Literal[2] = FORMAT
+    format: Literal[3] = FORMAT
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of ``run.json``."""

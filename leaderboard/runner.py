@@ -111,7 +111,7 @@ def run_bench(
         out: The run directory; made if it is not there.
         workers: Processes that play; more than one needs names or picklable objects, and the caller's script guarded by
             ``if __name__ == "__main__"``.
-        lanes: Episodes in flight in each process.
+        lanes: Episodes in flight in each process; as many as the agents want, if that is more.
         patience: With failures of ours, which are played again a few times before they are recorded.
         reporter: Told about every record.
 
@@ -132,6 +132,7 @@ def run_bench(
         info = cast.info
         _check_claim(out, info)
         check_suited(jobs_of(cast), cast)
+        lanes = max(lanes, -(-cast.in_flight // workers))
         if workers > 1:
             cast.close_agents()  # each process makes its own
         with storing(out):

@@ -85,8 +85,8 @@ class SummaryRow:
     attempts: float | None
     """Mean number of tries of an episode; above 1 when failures of ours were tried again. Differs from run to run."""
     measured: dict[str, float]
-    """Mean ``seconds`` of an episode among its neighbours and the largest ``peak_memory_mib`` of a process; they differ
-    from run to run."""
+    """Mean ``seconds`` of an episode among its neighbours, the largest ``peak_memory_mib`` of a process, and the means of what
+    players said that episodes cost, such as ``prompt_tokens``, if all of them did; they differ from run to run."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
@@ -189,7 +189,9 @@ def _beside(profile: Profile, records: Sequence[EpisodeRecord]) -> Beside:
 def _measured(records: Sequence[EpisodeRecord]) -> dict[str, float]:
     if not records:
         return {}
+    said = set.intersection(*(set(r.measured) for r in records)) - {"seconds", "peak_memory_mib"}
     return {
+        **{name: round(_mean([r.measured[name] for r in records]) or 0.0, 6) for name in sorted(said)},
         "seconds": round(_mean([r.measured.get("seconds", 0.0) for r in records]) or 0.0, 4),
         "peak_memory_mib": max(r.measured.get("peak_memory_mib", 0.0) for r in records),
     }

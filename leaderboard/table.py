@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .safe_files import printable
 from .summary import Summary, SummaryRow
 from .units import unit_of
 
-__all__ = ["print_table", "ranked"]
+__all__ = ["print_costs", "print_table", "ranked"]
 
 HEADINGS = (
     "", "agent", "score", "95 % interval", "scored by", "metrics", "n", "turns", "visual tokens", "failed", "ended",
+)  # fmt: skip
+COSTS = (
+    "run", "toolset", "memory", "task", "agent", "turns", "visual tokens", "largest prompt", "prompt tokens", "reply tokens", "US$",
 )  # fmt: skip
 BESIDE = ("profile", "agent", "gives")
 SHOWN = 3
 """Metrics of a profile that are shown; summary.json and the report have all."""
 WIDE = 118
 """Columns of a terminal from which the metrics are shown too."""
+MODEL_COSTS = (("prompt_tokens", 0), ("completion_tokens", 0), ("cost_usd", 4))
 NUMERIC = {"", "score", "n", "turns", "visual tokens", "tokens", "failed", "tasks", "mean of the tasks' scores"}
 
 
@@ -56,6 +61,27 @@ def print_table(summary: Summary, file: IO[str] | None = None) -> None:
         console.print("* knows the truth: a bound, not ranked.", style="dim")
     if not summary.complete:
         console.print("- Incomplete: some episodes have no score (see n and failed), so it has no place.", style="bold")
+
+
+def print_costs(rows: Iterable[Mapping[str, Any]], file: IO[str] | None = None) -> None:
+    """Print what episodes of each run, task and agent cost on average, as ``visenv report --json`` gives it.
+
+    Args:
+        rows: Of the report.
+        file: Where; standard output by default.
+    """
+    cells = [
+        (
+            printable(row["run"]), printable(row["toolset"]), printable(row["memory"]), printable(row["task"]), printable(row["agent"]),
+            _number(row["turns"], 1), _number(row["visual_tokens"], 0), _number(row["max_visual_tokens"], 0),
+            *(_number(row["measured"].get(name), digits) for name, digits in MODEL_COSTS),
+        )
+        for row in rows
+    ]  # fmt: skip
+    kept = [i for i in range(len(COSTS)) if any(line[i] != "-" for line in cells)]
+    if kept:
+        headings, lines = [COSTS[i] for i in kept], [[line[i] for i in kept] for line in cells]
+        _print_plain(Console(file=file, highlight=False), "Mean costs of an episode", headings, lines)
 
 
 def ranked(rows: Iterable[SummaryRow]) -> list[tuple[str, SummaryRow]]:

@@ -1,9 +1,9 @@
-"""Make the page of every installed task from its class, an index of them, and the tables of docs/metrics.md.
+"""Make the pages of tasks, toolsets and grammars from the code, an index of each, and the tables of docs/metrics.md.
 
-    python scripts/make_pages.py            writes what has changed, and removes pages of tasks that are gone
+    python scripts/make_pages.py            writes what has changed, and removes pages of what is gone
     python scripts/make_pages.py --check    writes nothing; exit status 1 when something would change
 
-A class docstring is the page: a first paragraph, then the sections of ``SECTIONS``, all of them, in this order.
+A task's class docstring is its page: a first paragraph, then the sections of ``SECTIONS``, all of them, in this order.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from page_tables import (
     profiles_table,
     specs,
 )
+from page_tools import GRAMMAR_PAGES, TOOLSET_PAGES, markdown, tool_pages
 
 from visenv import plugins
 from visenv.answers import AnswerKind
@@ -72,7 +73,8 @@ def main(words: Sequence[str] | None = None) -> int:
         write_miniatures(Path(data))
         os.environ["VISENV_DATA"] = data
         made = pages(measured())
-    gone = {path.relative_to(ROOT) for path in (ROOT / PAGES).glob("*.md")} - set(made)
+    folders = (PAGES, TOOLSET_PAGES, GRAMMAR_PAGES)
+    gone = {path.relative_to(ROOT) for folder in folders for path in (ROOT / folder).glob("*.md")} - set(made)
     stale = sorted({path for path, text in made.items() if _read(ROOT / path) != text} | gone)
     for path in stale:
         print(f"{path}: {'gone' if path in gone else 'changed'}")
@@ -111,7 +113,7 @@ def pages(found: Mapping[str, Sequence[Extremes]]) -> dict[Path, str]:
     out = {PAGES / f"{name}.md": page(name, found) for name in names}
     out[PAGES / "README.md"] = index(names)
     out[METRICS] = metrics(_read(ROOT / METRICS), found)
-    return out
+    return out | tool_pages()
 
 
 def sections(about: type) -> tuple[str, dict[str, str]]:
@@ -134,7 +136,7 @@ def sections(about: type) -> tuple[str, dict[str, str]]:
             raise ValueError(
                 f"Section {title!r} in the docstring of {about.__name__} is empty. Say it, or say that there is none."
             )
-    return _markdown(first.strip()), {title: _markdown(body) for title, body in parts}
+    return markdown(first.strip()), {title: markdown(body) for title, body in parts}
 
 
 def page(name: str, found: Mapping[str, Sequence[Extremes]]) -> str:
@@ -271,13 +273,6 @@ def _splits(task: Task) -> Iterator[str]:
 def _names() -> list[str]:
     """Return the tasks that visenv ships: those of other packages have pages elsewhere."""
     return [name for name, p in plugins.plugins("tasks").items() if p.entry_point.value.startswith("visenv.")]
-
-
-def _markdown(text: str) -> str:
-    """Turn what docstrings have of reStructuredText into Markdown: code marks and references."""
-    text = re.sub(r":(?:class|func|meth|mod):`~(?:[\w.]*\.)?(\w+)`", r"`\1`", text)
-    text = re.sub(r":(?:class|func|meth|mod):`([^`]+)`", r"`\1`", text)
-    return text.replace("``", "`")
 
 
 def _read(path: Path) -> str:

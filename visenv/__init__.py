@@ -14,12 +14,15 @@ for _room in ("tasks", "agents", "leaderboard"):
             "package. In a checkout, install it with `pip install -e .`; with a plain install, start Python elsewhere."
         )
 
-from .agent import Agent, EpisodeSpec, Player, make_agent
+from .agent import Agent, EpisodeSpec, Manner, Player, make_agent
 from .answers import Answer, AnswerKind, Target
+from .asked import Asked
+from .asking import ask
 from .env import VisenvEnv, make_task
 from .episode import EndReason, Episode, Rules
 from .errors import VisenvError
 from .experts import Expert, ExpertSet, make_experts
+from .function_agent import FunctionAgent
 from .images import Image
 from .masks import Mask
 from .registration import env_ids, register_envs
@@ -32,13 +35,16 @@ __all__ = [
     "Agent",
     "Answer",
     "AnswerKind",
+    "Asked",
     "EndReason",
     "Episode",
     "EpisodeSpec",
     "Expert",
     "ExpertSet",
+    "FunctionAgent",
     "Image",
     "ImageSpace",
+    "Manner",
     "Mask",
     "Player",
     "Profile",
@@ -54,6 +60,7 @@ __all__ = [
     "VisenvEnv",
     "VisenvError",
     "VisenvVectorEnv",
+    "ask",
     "env_ids",
     "make_agent",
     "make_experts",

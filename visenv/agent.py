@@ -8,11 +8,13 @@ from typing import Any, Protocol, runtime_checkable
 
 from . import plugins
 from .answers import AnswerKind, Target
+from .background import run_in_background
+from .chat import Conversation
 from .episode import Observation
 from .objects import DetectedObject
 from .tools import ToolCall, Toolset
 
-__all__ = ["Agent", "EpisodeSpec", "Player", "Privilege", "act_all", "make_agent"]
+__all__ = ["Agent", "EpisodeSpec", "Manner", "Player", "Privilege", "act_all", "make_agent"]
 
 
 class Privilege(Protocol):
@@ -49,11 +51,29 @@ class EpisodeSpec:
     seed: int
     """For the player's own random choices; the same episode always gets the same."""
     privilege: Privilege | None = None
+    conversation: Conversation | None = None
+    """The episode as chat messages, for players that are language models."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manner:
+    """How an agent wants to be played with, where that is not the run's business. ``None`` leaves it to the run."""
+
+    grammar: str | None = None
+    """How it writes calls and places, such as ``qwen-xml:coordinates=pixels``; see :mod:`visenv.grammars`."""
+    vision: str | None = None
+    """How it takes pictures in, such as ``qwen2.5-vl``; see :mod:`visenv.vision`."""
+    in_flight: int = 1
+    """How many of its episodes a run should have in flight at least, because its players wait most of the time."""
 
 
 @runtime_checkable
 class Player(Protocol):
-    """Holds one episode's state."""
+    """Holds one episode's state.
+
+    Optional: ``async aact(observation)`` instead of or beside ``act``, for players that wait for something, of which the runner
+    then has many in flight; and ``costs``, numbers by name such as ``prompt_tokens``, which go into the record.
+    """
 
     def act(self, observation: Observation) -> ToolCall | str | Mapping[str, Any]:
         """Return a tool call, or raw model text that the grammar parses.
@@ -66,7 +86,11 @@ class Player(Protocol):
 
 @runtime_checkable
 class Agent(Protocol):
-    """Makes players. Optional methods: ``act_batch(players, observations)`` and ``close()``."""
+    """Makes players.
+
+    Optional: ``act_batch(players, observations)``, ``close()``, the attribute ``manner``, a :class:`Manner`, and
+    on the class ``LOCAL``, the names of options that say where it runs and not how it plays: records do not name them.
+    """
 
     name: str
 
@@ -88,8 +112,15 @@ def make_agent(spec: str) -> Agent:
 
 
 def act_all(agent: Agent, players: Sequence[Player], observations: Sequence[Observation]) -> list[Any]:
-    """Ask players for their next actions, in one batch where the agent has ``act_batch``."""
+    """Ask players for their next actions, in one batch where the agent has ``act_batch``, or all at once if they can wait."""
     batch = getattr(agent, "act_batch", None)
     if batch is not None:
         return list(batch(players, observations))
+    if all(hasattr(player, "aact") for player in players):
+        waiting = [run_in_background(player.aact(o)) for player, o in zip(players, observations, strict=True)]  # type: ignore[attr-defined]
+        try:
+            return [future.result() for future in waiting]
+        finally:
+            for future in waiting:  # one failed, or was interrupted: the others' answers are of no use
+                future.cancel()
     return [player.act(observation) for player, observation in zip(players, observations, strict=True)]

@@ -139,6 +139,8 @@ class Target:
     """The texts of a choice, in the order of their letters."""
     choice: str | None = None
     """The right option letter."""
+    known: bool = True
+    """Whether anybody knows the truth. If not, only ``kind``, ``size_hw`` and ``options`` say anything, and nothing is scored."""
 
     @property
     def num_objects(self) -> int:
@@ -147,8 +149,8 @@ class Target:
 
     @property
     def no_target(self) -> bool:
-        """Whether the right answer is that nothing matches."""
-        return not (self.masks or self.boxes_xyxy) and self.kind in OBJECTS
+        """Whether the right answer is known to be that nothing matches."""
+        return self.known and not (self.masks or self.boxes_xyxy) and self.kind in OBJECTS
 
     @property
     def union(self) -> Mask:
@@ -173,6 +175,7 @@ class Target:
             "ignore_boxes_xyxy": [[float(v) for v in b] for b in self.ignore_boxes_xyxy],
             "points_xy": [[float(v) for v in p] for p in self.points_xy],
             "options": list(self.options),
+            "unknown": not self.known,
         }
         content |= {key: value for key, value in more.items() if value}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -2,19 +2,56 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from .encoding import to_data_url
 from .episode import Episode
+from .grammars import Grammar
 from .images import Image
 from .memory import Shown, VisualMemory
+from .strict_json import encodable
 from .tools import ToolCall, express_call
+from .vision import Vision
 
-__all__ = ["Message", "render_messages", "to_openai_messages"]
+__all__ = ["Conversation", "Message", "render_messages", "to_openai_messages"]
 
 Message = dict[str, Any]
 """A chat message; ``content`` is text or a list of parts ``{"type": "text", …}`` or ``{"type": "image", "image": Image}``."""
+
+MARK = re.compile(
+    r"<(?=\|[\w-]{1,40}\|>|/?(?:image|img|video|IMG_CONTEXT|image_soft_token|(?:start|end)_of_(?:image|turn|utterance)|"
+    r"fake_token_around_image|global-img|row_\d+_col_\d+|s|bos|eos|pad|unk)>)",
+    re.IGNORECASE,
+)
+"""Where text spells one of the tokens that mark turns and pictures in the chat templates of open models."""
+
+
+class Conversation:
+    """An episode as the language model that plays it sees it: the prompt of its next turn, and nothing of the truth."""
+
+    def __init__(self, episode: Episode) -> None:
+        self._episode = episode
+
+    @property
+    def grammar(self) -> Grammar:
+        """How the model writes calls."""
+        return self._episode.rules.grammar
+
+    @property
+    def vision(self) -> Vision:
+        """How the model takes pictures in."""
+        return self._episode.rules.vision
+
+    @property
+    def tools(self) -> list[dict[str, Any]]:
+        """The tools in OpenAI's form where they are sent beside the messages; else none, for the prompt lists them."""
+        return self.grammar.tools_beside(self._episode.toolset)
+
+    def messages(self) -> list[Message]:
+        """Return the prompt of the next turn; see :func:`render_messages`."""
+        return render_messages(self._episode)
 
 
 def render_messages(episode: Episode, *, turn: int | None = None) -> list[Message]:
@@ -29,7 +66,8 @@ def render_messages(episode: Episode, *, turn: int | None = None) -> list[Messag
 
     Returns:
         System message, instruction with the source images, and for each turn the reply and what came back. Images that
-        the memory policy archived are replaced by one line of text that names them.
+        the memory policy archived are replaced by one line of text that names them. All text can be encoded: half surrogates,
+        which a model may have written, are replaced, and what spells a mark of a chat template is set apart.
     """
     played = len(episode.turns) if turn is None else turn - 1
     if not 0 <= played <= len(episode.turns):
@@ -40,9 +78,9 @@ def render_messages(episode: Episode, *, turn: int | None = None) -> list[Messag
     grammar = episode.rules.grammar
     shown = episode.memory.shown[: 1 + sum(t.error is None for t in turns)]  # the start, and each valid turn's
     visible = set(episode.memory.policy.select(shown))
-    messages: list[Message] = [{"role": "system", "content": grammar.system_prompt(episode.toolset)}]
+    messages: list[Message] = [{"role": "system", "content": episode.system_prompt}]
     start = _parts(episode.memory, shown, visible, 0)
-    opening = f"{episode.sample.instruction}\n\n{episode.opening}"
+    opening = encodable(f"{episode.sample.instruction}\n\n{episode.opening}")
     messages.append({"role": "user", "content": [*start, {"type": "text", "text": opening}]})
     place = 0
     for one in turns:
@@ -52,11 +90,34 @@ def render_messages(episode: Episode, *, turn: int | None = None) -> list[Messag
         else:
             images = []
         reply = one.reply if one.reply is not None else _written(episode, one.call)
-        messages.append(grammar.assistant_message(reply, one.number, episode.toolset))
+        messages.append(grammar.assistant_message(encodable(reply), one.number, episode.toolset))
         messages += grammar.feedback_messages(
-            one.feedback, images, one.number, answered_call=bool(messages[-1].get("tool_calls"))
+            encodable(one.feedback), images, one.number, answered_call=bool(messages[-1].get("tool_calls"))
         )
-    return messages
+    return [messages[0], *map(_without_marks, messages[1:])]
+
+
+def _without_marks(message: Message) -> Message:
+    """Return a message that ends no turn and claims no picture by its words, for a server fails at a picture that is not there.
+
+    A model could else turn its own failure into one of ours, which has no score.
+    """
+    message = dict(message)
+    content = message.get("content")
+    if isinstance(content, str):
+        message["content"] = _spaced(content)
+    elif content is not None:
+        message["content"] = [{**p, "text": _spaced(p["text"])} if p["type"] == "text" else p for p in content]
+    if "tool_calls" in message:
+        message["tool_calls"] = [
+            {**call, "function": {key: _spaced(text) for key, text in call["function"].items()}}
+            for call in message["tool_calls"]
+        ]
+    return message
+
+
+def _spaced(text: str) -> str:
+    return MARK.sub("< ", text)
 
 
 def _written(episode: Episode, call: ToolCall | None) -> str:
@@ -65,26 +126,31 @@ def _written(episode: Episode, call: ToolCall | None) -> str:
     if call is None:
         return grammar.render({"name": "", "arguments": {}}, toolset)
     sizes_wh = episode.memory.sizes_wh
-    return grammar.render(express_call(toolset, call, coordinates=grammar.coordinates, sizes_wh=sizes_wh), toolset)
+    return grammar.render(
+        express_call(toolset, call, coordinates=episode.rules.coordinates, sizes_wh=sizes_wh), toolset
+    )
 
 
-def to_openai_messages(messages: Sequence[Message]) -> list[Message]:
-    """Replace image parts by data URLs of PNG files, as OpenAI-compatible endpoints take them."""
+def to_openai_messages(messages: Sequence[Message], *, url_of: Callable[[Image], str] = to_data_url) -> list[Message]:
+    """Replace image parts by addresses, as OpenAI-compatible endpoints take them.
+
+    Args:
+        messages: Of :func:`render_messages`.
+        url_of: Makes the address of a picture; a data URL of its PNG file by default.
+    """
     converted = []
     for message in messages:
         content = message.get("content")
         if isinstance(content, list):
-            message = {**message, "content": [_to_openai_part(part) for part in content]}
+            message = {**message, "content": [_to_openai_part(part, url_of) for part in content]}
         converted.append(message)
     return converted
 
 
-def _to_openai_part(part: dict[str, Any]) -> dict[str, Any]:
+def _to_openai_part(part: dict[str, Any], url_of: Callable[[Image], str]) -> dict[str, Any]:
     if part["type"] != "image":
         return part
-    image: Image = part["image"]
-    url = f"data:image/png;base64,{base64.b64encode(image.to_png()).decode('ascii')}"
-    return {"type": "image_url", "image_url": {"url": url}}
+    return {"type": "image_url", "image_url": {"url": url_of(part["image"])}}
 
 
 def _parts(

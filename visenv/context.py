@@ -137,6 +137,11 @@ class ToolContext:
         """Write a point or a box in pixels of an image as the agent reads it."""
         return self.coordinates.write(values_px, image.size_wh)
 
+    def write_size(self, size_wh: tuple[int, int]) -> str:
+        """Write an image's size as the agent reads it."""
+        width, height = self.coordinates.seen_wh(size_wh)
+        return f"{width} x {height} px"
+
     def overlay(self, image: NamedImage, objects: Sequence[DetectedObject], origin: str) -> NewImage:
         """Draw objects on an image (or a view of it) as a new overlay image."""
         from .drawing import draw_objects

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from .arguments import ArgumentError, IntegerKind
 from .errors import unknown_name
+from .vision import ESTIMATE, Vision
 
 __all__ = ["COORDINATES", "THOUSANDTHS", "Axis", "Coordinates", "make_coordinates"]
 
@@ -47,11 +47,19 @@ class Coordinates(ABC):
     def from_share(self, share: float, side_px: int) -> int | float:
         """Write a share of a side, 0 to 1."""
 
+    def seen_by(self, vision: Vision) -> Coordinates:
+        """Return these coordinates for a model that sees pictures in its own size: only pixels are then others."""
+        return self
+
+    def seen_wh(self, size_wh: tuple[int, int]) -> tuple[int, int]:
+        """Return the width and height in which an image of this size is spoken of."""
+        return size_wh
+
     def write(self, values: tuple[float, ...], size_wh: tuple[int, int]) -> str:
         """Write a point or a box in pixels of an image of this size."""
-        sides = size_wh * (len(values) // 2)
-        written = (self.from_share(min(1.0, max(0.0, v / side)), side) for v, side in zip(values, sides, strict=True))
-        return f"({', '.join(map(str, written))})"
+        shares = (min(1.0, max(0.0, v / side)) for v, side in zip(values, size_wh * (len(values) // 2), strict=True))
+        sides = self.seen_wh(size_wh) * (len(values) // 2)
+        return f"({', '.join(str(self.from_share(share, side)) for share, side in zip(shares, sides, strict=True))})"
 
     def __repr__(self) -> str:
         return f"Coordinates({self.name!r})"
@@ -77,10 +85,19 @@ class _Thousandths(Coordinates):
 
 
 class _Pixels(Coordinates):
-    """Whole pixels of the image, as Qwen2.5-VL and others were trained."""
+    """Whole pixels of the image as the model sees it, as Qwen2.5-VL and others were trained."""
 
     name = "pixels"
     sentence = "Coordinates are whole pixels of the named image, from its top left corner."
+
+    def __init__(self, vision: Vision = ESTIMATE) -> None:
+        self._vision = vision
+
+    def seen_by(self, vision: Vision) -> Coordinates:
+        return _Pixels(vision)
+
+    def seen_wh(self, size_wh: tuple[int, int]) -> tuple[int, int]:
+        return self._vision.resized_wh(size_wh)
 
     def schema(self) -> dict[str, Any]:
         return {"type": "integer", "minimum": 0}
@@ -110,7 +127,7 @@ class _Fractions(Coordinates):
     def to_1000(self, value: object, side_px: int) -> int:
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
             raise ArgumentError("wrong_type", "a number from 0 to 1")
-        if not (math.isfinite(value) and 0 <= value <= 1):
+        if not 0 <= value <= 1:  # NaN neither; `math` cannot take integers of any size
             raise ArgumentError("out_of_range", "a number from 0 to 1")
         return round(float(value) * 1000)
 

@@ -45,7 +45,9 @@ def draw_objects(
     for o in objects:
         colour = colour_of(o.id)
         corners = _mapped(np.array(o.box_xyxy, np.float64).reshape(2, 2), from_source)
-        x1, y1, x2, y2 = (int(v) for v in np.round(corners.reshape(-1)))
+        x1, y1, x2, y2 = (
+            int(v) for v in np.round([*corners.min(axis=0), *corners.max(axis=0)])
+        )  # of a turned view too
         if o.mask is not None:
             outline = _contours(o, from_source)
             _tint(canvas, outline, colour, alpha)

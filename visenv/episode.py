@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from .answers import Answer
 from .context import ToolContext
+from .coordinates import Coordinates
 from .drivers import ExpertWork
 from .errors import InfrastructureError, VisenvError, bad_value, short
 from .grammars import Grammar, ParseError, make_grammar
@@ -22,6 +24,7 @@ from .objects import DetectedObject
 from .rewards import Reward, StepFacts, make_reward
 from .task import Profile, Row, Sample
 from .tools import CallError, NewImage, ToolCall, ToolResult, Toolset, check_call
+from .vision import ESTIMATE, Vision
 
 __all__ = ["EndReason", "Episode", "Observation", "Rules", "StepOutcome", "Turn"]
 
@@ -63,6 +66,8 @@ class Rules:
     memory: MemoryPolicy = field(default_factory=lambda: make_policy("archive"))
     reward: Reward = field(default_factory=lambda: make_reward("primary"))
     grammar: Grammar = field(default_factory=lambda: make_grammar("hermes"))
+    vision: Vision = ESTIMATE
+    """How the agent's model takes pictures in."""
     max_turns: int = 12
     max_invalid_calls: int = 5
     """The invalid call after which the episode ends as ``agent_error``."""
@@ -72,6 +77,11 @@ class Rules:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise bad_value(name, value, expected="an integer of at least 1")
+
+    @property
+    def coordinates(self) -> Coordinates:
+        """How places are written."""
+        return self.grammar.coordinates.seen_by(self.vision)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,12 +129,24 @@ class Episode:
     observation depends on time, on the process, or on what other episodes do.
     """
 
-    def __init__(self, sample: Sample, *, profile: Profile, rules: Rules) -> None:
+    def __init__(self, sample: Sample, *, profile: Profile | None, rules: Rules) -> None:
+        """Begin.
+
+        Args:
+            sample: What is asked.
+            profile: How the answer is scored; ``None`` where nobody knows the truth: there is no score then, and no reward.
+            rules: What is fixed besides.
+
+        Raises:
+            BadValueError: A profile without a truth, or a truth without a profile.
+        """
+        if sample.target.known != (profile is not None):
+            raise bad_value("profile", profile, expected="one where the truth of the sample is known, and only there")
         self.sample = sample
         self.profile = profile
         self.rules = rules
         self.toolset = rules.toolset.for_answers(sample.target.kind)
-        self.memory = VisualMemory(rules.memory)
+        self.memory = VisualMemory(rules.memory, rules.vision)
         self.objects: tuple[DetectedObject, ...] = ()
         self.history: list[tuple[DetectedObject, ...]] = []
         self.turns: list[Turn] = []
@@ -150,10 +172,14 @@ class Episode:
     @property
     def opening(self) -> str:
         """What the agent is told at the start: the images and their sizes."""
-        sizes = "; ".join(
-            f"{n}: {self.memory.images[n].size_wh[0]} x {self.memory.images[n].size_wh[1]} px" for n in self.sources
-        )
+        context = self._context()
+        sizes = "; ".join(f"{name}: {context.write_size(self.memory.images[name].size_wh)}" for name in self.sources)
         return f"{len(self.sources)} image{'s' if len(self.sources) > 1 else ''}. {sizes}."
+
+    @cached_property
+    def system_prompt(self) -> str:
+        """What a language model is told about the tools and how to call them."""
+        return self.rules.grammar.system_prompt(self.toolset)
 
     @property
     def ended(self) -> bool:
@@ -275,16 +301,14 @@ class Episode:
     def _read(self, action: object) -> ToolCall:
         if isinstance(action, str) or (isinstance(action, Mapping) and "tool_calls" in action):
             call = self.rules.grammar.parse(action, self.toolset).call
-            return check_call(
-                self.toolset, call, coordinates=self.rules.grammar.coordinates, sizes_wh=self.memory.sizes_wh
-            )
+            return check_call(self.toolset, call, coordinates=self.rules.coordinates, sizes_wh=self.memory.sizes_wh)
         return check_call(self.toolset, action)
 
     def _context(self) -> ToolContext:
         return ToolContext(
             turn=len(self.turns) + 1, kind=self.sample.target.kind, images=self.memory.images, sources=self.sources,
             objects=self.objects, next_object_id=self._next_object_id, history=tuple(self.history), state=self._state,
-            coordinates=self.rules.grammar.coordinates,
+            coordinates=self.rules.coordinates,
         )  # fmt: skip
 
     def _apply(self, result: ToolResult) -> tuple[str, ...]:
@@ -320,8 +344,10 @@ class Episode:
         return name
 
     def _finish(self, reason: EndReason) -> None:
-        row = self.profile.row(self.sample.target, self.answer)
-        self.row, self.score, self.reason = row, self.profile.primary(row), reason
+        if self.profile is not None:
+            row = self.profile.row(self.sample.target, self.answer)
+            self.row, self.score = row, self.profile.primary(row)
+        self.reason = reason
         if reason is not EndReason.SUBMITTED:
             self._feedback += f"\nThe episode is over: {reason.value}."
 
@@ -345,6 +371,8 @@ class Episode:
         self._feedback = "The episode is over: infrastructure_error."
 
     def _reward(self, *, valid: bool, well_formed: bool) -> tuple[float, dict[str, float]]:
+        if self.profile is None:
+            return 0.0, {}
         gain = 0.0
         if self.rules.reward.needs_progress:
             answer = self.answer if self.ended else (self._context().answer(self.objects) if self.objects else None)
@@ -376,7 +404,7 @@ class Episode:
             "failed": failed,
             "terms": dict(terms),
         }
-        if self.ended and not failed:
+        if self.ended and not failed and self.profile is not None:
             info["score"] = self.score
         terminated = self.reason is not None and self.reason.terminates
         return StepOutcome(

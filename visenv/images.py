@@ -18,7 +18,7 @@ from PIL import ImageOps, UnidentifiedImageError
 
 from .errors import BadValueError, bad_value
 
-__all__ = ["FORMATS", "Image", "ImageStore", "Pixels", "begin_hash", "decode_image", "load_image", "visual_tokens"]
+__all__ = ["FORMATS", "Image", "ImageStore", "Pixels", "begin_hash", "decode_image", "load_image"]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -199,13 +199,3 @@ def _rgb(file: PilImage.Image) -> Pixels:
     if file.mode in ("P", "PA") and "transparency" in file.info:
         file = file.convert("RGBA")
     return np.array(file.convert("RGB"))
-
-
-def visual_tokens(size_wh: tuple[int, int], *, token_side_px: int = 32) -> int:
-    """Return how many visual tokens a picture costs, one per ``token_side_px`` square, at least 4.
-
-    Source: patch 16 and merge 2 of Qwen3-VL (32-px tokens); Qwen2.5-VL has 28. Sides are rounded to the
-    nearest multiple, as its processor's resize does, without that processor's pixel limits.
-    """
-    across, down = (max(1, round(side / token_side_px)) for side in size_wh)
-    return max(4, across * down)

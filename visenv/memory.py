@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import bad_value, unknown_name
-from .images import Image, visual_tokens
+from .images import Image
 from .objects import DetectedObject
 from .specs import parse_spec
+from .vision import ESTIMATE, Vision
 
 __all__ = ["POLICIES", "MemoryPolicy", "NamedImage", "Shown", "VisualMemory", "make_policy"]
 
@@ -72,8 +73,9 @@ class MemoryPolicy:
 class VisualMemory:
     """The images of one episode, and what of them is visible now."""
 
-    def __init__(self, policy: MemoryPolicy) -> None:
+    def __init__(self, policy: MemoryPolicy, vision: Vision = ESTIMATE) -> None:
         self.policy = policy
+        self.vision = vision
         self.images: dict[str, NamedImage] = {}
         self.shown: list[tuple[str, ...]] = []
         self._visible: list[Shown] = []
@@ -108,7 +110,7 @@ class VisualMemory:
     @property
     def visual_tokens(self) -> int:
         """What the visible images cost a prompt."""
-        return sum(visual_tokens(self.images[name].size_wh) for name in self.visible)
+        return sum(self.vision.tokens(self.images[name].size_wh) for name in self.visible)
 
 
 def _all(shown: Sequence[Sequence[str]]) -> list[Shown]:

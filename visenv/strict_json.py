@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
-__all__ = ["MAX_CHARS", "StrictJSONError", "loads"]
+__all__ = ["MAX_CHARS", "StrictJSONError", "encodable", "loads"]
 
 MAX_CHARS = 100_000
 """Longest text that is looked at."""
@@ -37,6 +37,13 @@ def loads(text: str) -> Any:
         raise
     except (ValueError, RecursionError) as error:
         raise StrictJSONError(str(error).splitlines()[0]) from None
+
+
+def encodable(text: str) -> str:
+    """Return a text with U+FFFD for half surrogates, which JSON can name but no request and no tokenizer can hold."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

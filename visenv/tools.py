@@ -258,7 +258,7 @@ def check_call(
         toolset: The tools that may be called.
         call: Anything; only ``{"name": str, "arguments": {…}}`` with valid values passes.
         coordinates: How places are written in it.
-        sizes_wh: Of each image, as the agent is shown it; of no consequence for 0-1000.
+        sizes_wh: Of each image; of no consequence for 0-1000.
 
     Raises:
         CallError: The call is not of that form, or no such tool, or a bad argument.
@@ -274,7 +274,9 @@ def check_call(
         hint = suggest(name, toolset.names)
         raise CallError("unknown_tool", f"There is no tool {short(name)}.{hint} Tools: {', '.join(toolset.names)}.")
     arguments = call.get("arguments", {})
-    size_wh = sizes_wh.get(str(_image_of(arguments)), (1000, 1000))  # that there is no such image, the tool will say
+    size_wh = coordinates.seen_wh(
+        sizes_wh.get(str(_image_of(arguments)), (1000, 1000))  # that there is no such image, the tool will say
+    )
     return {"name": name, "arguments": toolset[name].check(arguments, coordinates=coordinates, size_wh=size_wh)}
 
 
@@ -282,7 +284,7 @@ def express_call(
     toolset: Toolset, call: ToolCall, *, coordinates: Coordinates, sizes_wh: Mapping[str, tuple[int, int]]
 ) -> ToolCall:
     """Return a canonical call as an agent writes it that writes places in this way; :func:`check_call` reads it back."""
-    size_wh = sizes_wh.get(str(_image_of(call["arguments"])), (1000, 1000))
+    size_wh = coordinates.seen_wh(sizes_wh.get(str(_image_of(call["arguments"])), (1000, 1000)))
     kinds = {p.name: p.kind for p in toolset[call["name"]].parameters}
     arguments = dict(call["arguments"])
     for name, value in arguments.items():

@@ -28,13 +28,15 @@ class _OneShotPlayer:
         self._spec = spec
 
     def act(self, observation: dict[str, Any]) -> ToolCall:
-        """Detect, segment, submit; with VisHarness's tools detect, merge, answer."""
+        """Detect, segment, submit; with VisHarness's tools detect, merge, answer; with SAM 3 Agent's a phrase, and all its masks."""
         turn, objects = observation["turn"], [o["id"] for o in observation["objects"]]
         phrase = observation["instruction"].splitlines()[0][:200]
         if self._spec.kind is AnswerKind.CHOICE:
             return self._choose()
         if "PhraseToBoxMask" in self._spec.toolset:
             return self._play_visharness(observation, phrase)
+        if "segment_phrase" in self._spec.toolset:
+            return self._play_sam3agent(turn, objects, phrase)
         if "detect" not in self._spec.toolset:
             return {"name": "submit_none", "arguments": {}}
         if turn == 0:
@@ -56,3 +58,10 @@ class _OneShotPlayer:
         if observation["turn"] == 1:
             return {"name": "MergeBoxMask", "arguments": {"images": ["img_0"]}}
         return {"name": "Answer", "arguments": {"final_answer": "Done."}}
+
+    def _play_sam3agent(self, turn: int, objects: list[int], phrase: str) -> ToolCall:
+        if turn == 0:
+            return {"name": "segment_phrase", "arguments": {"phrase": phrase}}
+        if turn == 1 and objects:  # too many are refused
+            return {"name": "select_masks_and_return", "arguments": {"masks": objects}}
+        return {"name": "report_no_mask", "arguments": {}}

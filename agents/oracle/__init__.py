@@ -9,6 +9,9 @@ from visenv.errors import UnsuitedError
 
 __all__ = ["Oracle"]
 
+MOST_MASKS = 100
+"""Most objects that ``select_masks_and_return`` lets choose from."""
+
 
 class Oracle:
     """Registers the target as objects by its privilege, then submits them like anyone."""
@@ -19,7 +22,7 @@ class Oracle:
         """Return a player for one episode.
 
         Raises:
-            UnsuitedError: The runner did not grant the privilege.
+            UnsuitedError: The runner did not grant the privilege, or the tools cannot submit the truth.
         """
         return _OraclePlayer(spec)
 
@@ -30,30 +33,35 @@ class _OraclePlayer:
             raise UnsuitedError(
                 "The oracle needs to know the target. Expected a privilege. Play it with `visenv bench`."
             )
-        self._spec = spec
+        self._tools = spec.toolset.names
         self._privilege = spec.privilege
+        self._call(list(range(self._privilege.target.num_objects)))
 
     def act(self, observation: dict[str, Any]) -> ToolCall:
         """Submit the truth."""
-        target, tools = self._privilege.target, self._spec.toolset
+        if self._privilege.target.kind is not AnswerKind.CHOICE:
+            self._privilege.register_target()
+        return self._call([o.id for o in self._privilege.objects])
+
+    def _call(self, ids: list[int]) -> ToolCall:
+        """Return the first call of the toolset that submits these objects, or what is not objects."""
+        target = self._privilege.target
+        calls: dict[str, dict[str, Any]] = {}
         if target.kind is AnswerKind.CHOICE:
-            return _final(
-                tools.names, {"submit_choice": {"choice": target.choice}, "Answer": {"final_answer": target.choice}}
-            )
-        self._privilege.register_target()
-        if self._privilege.objects:
-            return _final(tools.names, {"submit": {}, "Answer": {"final_answer": "As merged."}})
+            calls = {"submit_choice": {"choice": target.choice}, "Answer": {"final_answer": target.choice}}
+        elif ids:
+            calls = {"submit": {}, "Answer": {"final_answer": "As merged."}}
+            if len(ids) <= MOST_MASKS:
+                calls["select_masks_and_return"] = {"masks": ids}
         if target.kind is AnswerKind.COUNT:
-            count = {"count": target.num_objects}  # of points, say, that are no objects
-            return _final(tools.names, {"submit_count": count, "Answer": {"final_answer": "None."}})
-        return _final(tools.names, {"submit_none": {}, "Answer": {"final_answer": "None."}})
-
-
-def _final(tools: list[str], calls: dict[str, dict[str, Any]]) -> ToolCall:
-    """Return the first of the calls that the toolset has."""
-    for name, arguments in calls.items():
-        if name in tools:
-            return {"name": name, "arguments": arguments}
-    raise UnsuitedError(
-        f"The oracle cannot submit with these tools: {', '.join(tools)}. Expected one of {', '.join(calls)}."
-    )
+            calls.setdefault("submit_count", {"count": target.num_objects})  # of points, say, that are no objects
+            calls.setdefault("Answer", {"final_answer": "None."})
+        elif not calls:
+            calls = {"submit_none": {}, "Answer": {"final_answer": "None."}, "report_no_mask": {}}
+        for name, arguments in calls.items():
+            if name in self._tools:
+                return {"name": name, "arguments": arguments}
+        raise UnsuitedError(
+            f"The oracle cannot submit {len(ids)} objects with these tools: {', '.join(self._tools)}. "
+            f"Expected one of {', '.join(calls)}. Play it with --toolset full."
+        )

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from visenv import Answer, AnswerKind, EpisodeSpec, Mask, Target, ToolCall, make_task
-from visenv.errors import UnsuitedError
+from visenv.errors import UnknownNameError, UnsuitedError
 
 __all__ = ["Prior"]
 
@@ -49,9 +49,14 @@ def best_constant(task_name: str, level: int, tools: tuple[str, ...]) -> tuple[C
     """Return the calls of the best constant answer of a task and level.
 
     Raises:
-        UnsuitedError: The toolset can express no candidate.
+        UnsuitedError: The toolset can express no candidate, or there is no such task.
     """
-    task = make_task(task_name)
+    try:
+        task = make_task(task_name)
+    except UnknownNameError as error:  # somebody's own pictures, say
+        raise UnsuitedError(
+            f"`prior` learns its answer from a task's samples, and {task_name!r} is no task. Leave it out."
+        ) from error
     if "train" not in task.splits:
         raise UnsuitedError(
             f"`prior` learns its answer from the split 'train', which {task_name} has not. Leave it out."
@@ -77,8 +82,8 @@ def _candidates(kind: AnswerKind, tools: tuple[str, ...]) -> list[tuple[tuple[Ca
         return [(((name, ((argument, c),)),), lambda _, c=c: Answer(choice=c)) for c in "ABCDE"]
     if kind is AnswerKind.COUNT and "submit_count" in tools:
         found += [((("submit_count", (("count", n),)),), lambda _, n=n: Answer(count=n)) for n in range(101)]
-    elif "submit_none" in tools:
-        found.append(((("submit_none", ()),), lambda _: Answer(no_target=True)))
+    elif none := {"submit_none", "report_no_mask"} & set(tools):
+        found.append((((min(none), ()),), lambda _: Answer(no_target=True)))
     elif "Answer" in tools:
         found.append(((("Answer", (("final_answer", "None."),)),), lambda _: Answer(no_target=True)))
     if kind is not AnswerKind.COUNT and "draw_box" in tools:

@@ -40,8 +40,8 @@ class _RandomPlayer:
             arguments["images"] = [names[int(self._rng.integers(len(names)))]]
         if "object" in arguments:
             arguments["object"] = ids[int(self._rng.integers(len(ids)))]
-        if "objects" in arguments:
-            arguments["objects"] = [ids[int(self._rng.integers(len(ids)))]]
+        for several in {"objects", "masks"} & arguments.keys():
+            arguments[several] = [ids[int(self._rng.integers(len(ids)))]]
         for low, high in (("x1", "x2"), ("y1", "y2")):
             if low in arguments:
                 a, b = sorted((arguments[low], arguments[high]))

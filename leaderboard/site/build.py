@@ -23,12 +23,13 @@ from .gathering import Place, Run, find_blocks, overall_rows, read_runs, table_r
 from .samples import Known, Samples
 from .shards import shard, text_hash
 
-__all__ = ["Progress", "build_site", "site_data"]
+__all__ = ["Progress", "build_site", "site_data", "write_page"]
 
 Progress = Callable[[int, int], None]
 """Called with the number of steps done and of all: each record is checked, and then written."""
-SCRIPTS = ("text", "load", "rle", "view", "table", "metrics", "board", "episodes", "pane", "replay", "main")
+SCRIPTS = ("text", "load", "rle", "view", "table", "metrics", "board", "episodes", "answer", "pane", "replay", "main")
 """In the order in which the page runs them."""
+NUMBERS = "the same numbers are in each run's summary.json"
 OTHER = "the task makes another sample now than the one that was played"
 
 
@@ -101,10 +102,13 @@ def site_data(
     index = {"format": FORMAT, "runs": runs_data, "blocks": blocks, "overall": overall}
     name, script = shard(index)
     folder.put(f"data/{name}.js", script)
-    _write_page(folder, name)
+    write_page(folder, name)
     folder.sweep()
     rows = [
-        {"place": at, "run": read[number].label, "check": checks[number]["state"]} | plain(dataclasses.asdict(row))
+        {
+            "place": at, "run": read[number].label, "check": checks[number]["state"],
+            "toolset": read[number].info.toolset, "memory": read[number].info.memory, **plain(dataclasses.asdict(row)),
+        }  # fmt: skip
         for place in places
         for at, number, row in table_rows(read, place, forged)
     ]
@@ -114,7 +118,15 @@ def site_data(
     return page, {"index": str(page), "runs": verdicts, "rows": rows, "overall": named}
 
 
-def _write_page(folder: SiteFolder, index: str) -> None:
+def write_page(folder: SiteFolder, index: str, *, title: str = "visenv report", numbers: str = NUMBERS) -> None:
+    """Write the page of a site, which changes with this.
+
+    Args:
+        folder: The site's, everything else in it.
+        index: Name of the first shard.
+        title: Until the page's scripts say better.
+        numbers: Where a person without scripts finds what the page shows.
+    """
     source = files("visenv.leaderboard.site") / "page"
     parts = {f"{name}.js": (source / f"{name}.js").read_text("utf-8") for name in SCRIPTS}
     parts["site.css"] = (source / "site.css").read_text("utf-8")
@@ -122,7 +134,9 @@ def _write_page(folder: SiteFolder, index: str) -> None:
     for name, text in parts.items():
         folder.put(f"{code}/{name}", text.encode("utf-8"), always=True)
     scripts = "\n".join(f'<script defer src="{code}/{name}.js"></script>' for name in SCRIPTS[:-1])
-    page = Template((source / "index.html").read_text("utf-8")).substitute(code=code, scripts=scripts, index=index)
+    page = Template((source / "index.html").read_text("utf-8")).substitute(
+        code=code, scripts=scripts, index=index, title=title, numbers=numbers
+    )  # fmt: skip
     folder.put("index.html", page.encode("utf-8"), always=True)
 
 
@@ -147,7 +161,8 @@ def _write_episodes(
         listed.append(entry | {"index": index})
         for number, record in sorted(found, key=lambda f: players.get((f[0], f[1].agent), len(players))):
             same = not isinstance(known, Known) or record.target in ("", known.fingerprint)
-            data = episode_data(folder, runs[number], record, known) | {"same_truth": same}
+            run = runs[number]
+            data = episode_data(folder, record, known, run=run.path, memory=run.info.memory) | {"same_truth": same}
             name, script = shard(data)
             folder.put(f"data/{name}.js", script)
             reason = reasons.setdefault(record.reason, len(reasons))
@@ -199,6 +214,8 @@ def _block(runs: Sequence[Run], place: Place, forged: Sequence[bool]) -> dict[st
                 "invalid_calls": row.invalid_calls, "visual_tokens": row.visual_tokens,
                 "max_visual_tokens": row.max_visual_tokens, "seconds": row.measured.get("seconds"),
                 "memory_mib": row.measured.get("peak_memory_mib"),
+                "prompt_tokens": row.measured.get("prompt_tokens"),
+                "completion_tokens": row.measured.get("completion_tokens"), "cost_usd": row.measured.get("cost_usd"),
                 "reasons": sorted(row.reasons.items(), key=lambda kv: (-kv[1], kv[0])),
             }
             for i, (at, number, row) in enumerate(rows)

@@ -13,6 +13,7 @@ import typer
 
 from ..progress import counting
 from ..safe_files import printable
+from ..table import print_costs
 from .build import site_data
 
 __all__ = ["report", "write_report"]
@@ -45,6 +46,7 @@ def report(
     for run in rows["runs"]:
         if run["state"] != "verified":
             typer.echo(f"{printable(run['run'])}: {run['verdict']}")
+    print_costs(rows["rows"])
     typer.echo(f"Report: {page}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from visenv.answers import Answer
@@ -11,7 +12,6 @@ from visenv.memory import make_policy
 
 from ..records import EpisodeRecord, ImageRecord
 from .folder import SiteFolder
-from .gathering import Run
 from .pictures import picture_file, stored_picture
 from .samples import Known
 
@@ -24,14 +24,17 @@ MASK_PX = 2**26
 NOT_DRAWN = "what was drawn on it was not recorded"
 
 
-def episode_data(folder: SiteFolder, run: Run, record: EpisodeRecord, known: Known | str) -> dict[str, Any]:
+def episode_data(
+    folder: SiteFolder, record: EpisodeRecord, known: Known | str, *, run: Path, memory: str
+) -> dict[str, Any]:
     """Return one episode's data, its pictures written.
 
     Args:
         folder: The site's.
-        run: Of the episode.
         record: Of the episode.
         known: The sample as the task makes it, or why it does not.
+        run: The run directory, which may hold its pictures.
+        memory: The memory policy it was played with.
     """
     names = list(record.images)
     at = {name: i for i, name in enumerate(names)}
@@ -69,7 +72,7 @@ def episode_data(folder: SiteFolder, run: Run, record: EpisodeRecord, known: Kno
             "invalid_calls": record.costs.invalid_calls, "visual_tokens": record.costs.visual_tokens,
             "max_visual_tokens": record.costs.max_visual_tokens,
         },
-        "measured": dict(record.measured), "images": images, "start": _start(run, record, at),
+        "measured": dict(record.measured), "images": images, "start": _start(memory, record, at),
         "objects": [
             {
                 "id": o.id, "image": at.get(o.image), "label": o.label, "score": o.score, "box": o.box_xyxy,
@@ -123,7 +126,7 @@ def _is_grid(record: EpisodeRecord, name: str) -> bool:
     )
 
 
-def _picture(folder: SiteFolder, image: ImageRecord, run: Run, known: Known | str | None) -> tuple[str | None, str]:
+def _picture(folder: SiteFolder, image: ImageRecord, run: Path, known: Known | str | None) -> tuple[str | None, str]:
     """Return the file of a picture, or ``None`` and why there is none."""
     file = picture_file(image.hash)
     name = file.removeprefix("images/").removesuffix(".jpg")
@@ -131,7 +134,7 @@ def _picture(folder: SiteFolder, image: ImageRecord, run: Run, known: Known | st
         folder.keep(file)
         size_wh = known.sizes_wh[image.hash]
         return (name, "") if size_wh == image.size_wh else (None, "the record says another size than it has")
-    why = stored_picture(folder, image, run.path)
+    why = stored_picture(folder, image, run)
     if why is None:
         return name, ""
     if known is not None:
@@ -167,11 +170,11 @@ def _answer(record: EpisodeRecord, size_wh: tuple[int, int] | None) -> tuple[dic
     return {**answer, "masks": masks}, said
 
 
-def _start(run: Run, record: EpisodeRecord, at: dict[str, int]) -> list[int]:
+def _start(memory: str, record: EpisodeRecord, at: dict[str, int]) -> list[int]:
     """Return which images were in view before the first turn."""
     originals = [name for name, image in record.images.items() if image.source == name]
     try:
-        places = make_policy(run.info.memory).select([originals])
+        places = make_policy(memory).select([originals])
     except (VisenvError, ValueError):  # a policy that is not installed here
         return [at[name] for name in originals]
     return [at[originals[place]] for _, place in places]

@@ -15,7 +15,7 @@ from .gathering import Place
 from .pictures import picture_file, to_jpeg
 from .shards import shard
 
-__all__ = ["Known", "Samples"]
+__all__ = ["Known", "Samples", "question_data"]
 
 CUT = 300
 """Characters of an instruction in a list."""
@@ -89,7 +89,7 @@ class Samples:
         """Write question and pictures."""
         if key in self._known:
             return
-        name, script = shard(_question(sample))
+        name, script = shard(question_data(sample))
         self._folder.put(f"data/{name}.js", script)
         for image in sample.images:
             file = picture_file(image.hash)
@@ -120,7 +120,8 @@ def _num_bytes(sample: Sample) -> int:
     return sum(image.pixels.nbytes for image in sample.images)
 
 
-def _question(sample: Sample) -> dict[str, Any]:
+def question_data(sample: Sample) -> dict[str, Any]:
+    """Return what a replay shows of a sample: the question, and the truth as far as it is known."""
     target = sample.target
     return {
         "id": sample.id,
@@ -132,4 +133,5 @@ def _question(sample: Sample) -> dict[str, Any]:
         "labels": list(target.labels),
         "choice": target.choice,
         "no_target": target.no_target,
+        "known": target.known,
     }

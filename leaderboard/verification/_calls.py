@@ -15,34 +15,23 @@ import numpy as np
 
 from visenv.answers import AnswerKind
 from visenv.context import ToolContext
+from visenv.coordinates import Coordinates
 from visenv.episode import EndReason
 from visenv.errors import short
-from visenv.experts import (
-    DescribeRequest,
-    Description,
-    Detections,
-    DetectRequest,
-    PointRequest,
-    Points,
-    ReadRequest,
-    Request,
-    Result,
-    Segmentation,
-    SegmentRequest,
-    TextLines,
-    Upscaled,
-)
+from visenv.grammars import Grammar, ParseError
 from visenv.images import Image, Pixels
 from visenv.masks import Mask
 from visenv.memory import NamedImage
 from visenv.objects import DetectedObject
-from visenv.tools import CallError, NewImage, ToolBody, ToolResult, Toolset, check_call
+from visenv.tools import CallError, NewImage, ToolCall, ToolResult, Toolset, check_call
 
 from ..recording import MAX_TEXT, cut
 from ..records import EpisodeRecord, ObjectRecord, TurnRecord
 from ..safe_files import printable
+from ._derived import DERIVED
 from ._findings import Flaw, json_text
-from ._finds import DERIVED, FindsError
+from ._finds import FindsError
+from ._rerun import run_again
 
 __all__ = ["check_calls", "object_of"]
 
@@ -52,6 +41,8 @@ MAX_IMAGE = 2**28
 """Most pixels of one of them."""
 IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 MATRIX_TOLERANCE = 1e-6
+HIDDEN = "***"
+"""Stands in records for a secret."""
 LEFT = re.compile(r"\n(\d+) turns? left; submit in time\.\Z")
 
 
@@ -83,6 +74,8 @@ def check_calls(
     pictures: Sequence[Image] | None,
     limit: int | None,
     privileged: bool,
+    grammar: Grammar | None,
+    coordinates: Coordinates,
 ) -> Iterator[Flaw]:
     """Make every call again and compare; stop at the first that differs.
 
@@ -93,11 +86,13 @@ def check_calls(
         pictures: The sample's; ``None`` when it cannot be made, and only sizes are followed.
         limit: Of turns, if it is known.
         privileged: The objects may be there before the first call.
+        grammar: In which the agent wrote what it wrote in words; ``None`` when nobody can tell.
+        coordinates: How places were written in that, and in what the agent was told.
     """
     turns = r.transcript[: len(r.transcript) - r.failed]  # the turn that failed may be anything
     number = 0
     try:
-        replay = _Replay(r, toolset, kind, pictures, limit)
+        replay = _Replay(r, toolset, kind, pictures, limit, grammar, coordinates)
         if privileged and turns:
             replay.register(turns[0])
         for number, turn in enumerate(turns, 1):
@@ -130,8 +125,10 @@ class _Replay:
         kind: AnswerKind | None,
         pictures: Sequence[Image] | None,
         limit: int | None,
+        grammar: Grammar | None,
+        coordinates: Coordinates,
     ) -> None:
-        self.r, self.limit = r, limit
+        self.r, self.limit, self.grammar, self.coordinates = r, limit, grammar, coordinates
         self.kind = kind or AnswerKind.COUNT
         self.tools = toolset if kind is None else toolset.for_answers(kind)
         self.images: dict[str, NamedImage] = {}
@@ -178,16 +175,18 @@ class _Replay:
         call = check_call(self.tools, turn.call)
         if json_text(call) != json_text(turn.call):
             raise ReplayError("state", f"the call {short(turn.call)} is not in canonical form")
+        self._check_reply(turn, call)
         context = ToolContext(
             turn=number, kind=self.kind, images=self.images, sources=self.sources, objects=self.objects,
             next_object_id=self.next_id, history=tuple(self.history), state=self.state,
+            coordinates=self.coordinates,
         )  # fmt: skip
         table = self._table(turn)
         if call["name"] in DERIVED:
-            made = DERIVED[call["name"]](context, call["arguments"], table, text, turn.shown)
+            made = DERIVED[call["name"]](context, call["arguments"], table, text, self._shown(turn))
             result, said, drawn = made.result, True, made.drawn
         else:
-            result, said, drawn = _run(self.tools[call["name"]].body(context, **call["arguments"]), turn)
+            result, said, drawn = run_again(self.tools[call["name"]].body(context, **call["arguments"]), turn)
         long = len(turn.feedback) > MAX_TEXT and result.text == turn.feedback  # read as it was cut
         if said and not long and cut(result.text + suffix) != turn.feedback:
             raise ReplayError("state", f"the agent was told {short(turn.feedback)}; the call says {short(result.text)}")
@@ -224,6 +223,19 @@ class _Replay:
         if self._table(turn) != self.objects:
             raise ReplayError("state", "objects changed without a call that changes them")
 
+    def _check_reply(self, turn: TurnRecord, call: ToolCall) -> None:
+        """Check that what the agent wrote in words, where it did, is the call; a secret in it was left out of both."""
+        if self.grammar is None or turn.reply is None or len(turn.reply) > MAX_TEXT or HIDDEN in turn.reply:
+            return
+        sizes_wh = {name: image.size_wh for name, image in self.images.items()}
+        try:
+            written = self.grammar.parse(turn.reply, self.tools).call
+            written = check_call(self.tools, written, coordinates=self.coordinates, sizes_wh=sizes_wh)
+        except (ParseError, CallError) as error:
+            raise ReplayError("state", f"the reply is not the call: {printable(str(error), 200)}") from None
+        if json_text(written) != json_text(call):
+            raise ReplayError("state", f"the call is {short(call)}; the reply says {short(written)}")
+
     def _told(self, number: int, turn: TurnRecord) -> tuple[str, str]:
         """Return what the tool said, and what the episode adds to it."""
         r = self.r
@@ -249,6 +261,10 @@ class _Replay:
         if not suffix and LEFT.search(text):
             raise ReplayError("state", f"the agent was told {short(text[-60:])}, too early")
         return text, suffix
+
+    def _shown(self, turn: TurnRecord) -> dict[str, tuple[DetectedObject, ...] | None]:
+        drawn = {name: self.r.images[name].objects for name in turn.shown}
+        return {name: None if places is None else self._held(places) for name, places in drawn.items()}
 
     def _table(self, turn: TurnRecord) -> tuple[DetectedObject, ...]:
         return self._held(turn.objects)
@@ -317,35 +333,3 @@ class _Replay:
         if not known or named.is_overlay:  # an overlay is nobody's input
             named = replace(named, image=cast(Any, Blank(named.size_wh)))
         self.images[named.name] = named
-
-
-def _run(body: ToolBody, turn: TurnRecord) -> tuple[ToolResult, bool, bool]:
-    """Return what a tool gives, and whether its text and its pictures are those of the episode."""
-    said = drawn = True
-    try:
-        requests = next(body)
-        while True:
-            drawn = drawn and not requests
-            said = said and all(q.capability == "upscale" for q in requests)
-            requests = body.send([_stand_in(q, turn) for q in requests])
-    except StopIteration as end:
-        result: ToolResult = end.value
-    return result, said, drawn
-
-
-def _stand_in(request: Request, turn: TurnRecord) -> Result:
-    """Return what an expert could have said where only its form matters: sizes, and whether something was shown."""
-    if isinstance(request, DetectRequest):
-        return Detections(boxes_xyxy=np.zeros((0, 4)), scores=np.zeros(0), labels=())
-    if isinstance(request, SegmentRequest):
-        width, height = request.image.size_wh
-        return Segmentation(mask=Mask.from_box((0, 0, 0, 0), (height, width)), score=0.0)
-    if isinstance(request, PointRequest):
-        number = 1 if turn.shown else 0
-        return Points(points_xy=np.zeros((number, 2)), scores=np.zeros(number))
-    if isinstance(request, ReadRequest):
-        return TextLines(lines=(), boxes_xyxy=np.zeros((0, 4)))
-    if isinstance(request, DescribeRequest):
-        return Description(text="-")
-    width, height = request.image.size_wh
-    return Upscaled(image=Image(np.zeros((height * request.scale, width * request.scale, 3), np.uint8)))

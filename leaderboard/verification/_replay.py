@@ -10,11 +10,11 @@ from visenv.answers import Answer
 from visenv.context import ToolContext
 from visenv.episode import EndReason
 from visenv.errors import short
-from visenv.images import visual_tokens
 from visenv.memory import MemoryPolicy
 from visenv.rewards import Reward, StepFacts
 from visenv.task import Profile
 from visenv.tools import CallError, Toolset, check_call
+from visenv.vision import Vision
 
 from ..records import EpisodeRecord, TurnRecord
 from ..safe_files import printable
@@ -26,16 +26,18 @@ from ._record import REWARD_TOLERANCE
 __all__ = ["check_rewards", "check_submission", "check_views"]
 
 
-def check_views(r: EpisodeRecord, policy: MemoryPolicy | None, *, privileged: bool) -> Iterator[Flaw]:
+def check_views(
+    r: EpisodeRecord, policy: MemoryPolicy | None, vision: Vision | None, *, privileged: bool
+) -> Iterator[Flaw]:
     """Follow what was in view and in the table: the memory policy, the images' sizes and the calls say it all."""
-    if policy is None:
+    if policy is None or vision is None:
         return
     shown = [tuple(name for name, image in r.images.items() if not image.parent)]
     visible = _in_view(policy, shown)
     objects: tuple[int, ...] | None = None if privileged else ()
     for number, turn in enumerate(r.transcript, 1):
         last = number == len(r.transcript)
-        tokens = sum(visual_tokens(r.images[name].size_wh) for name in visible)
+        tokens = sum(vision.tokens(r.images[name].size_wh) for name in visible)
         if tokens != turn.visual_tokens:
             yield "costs", f"turn {number}: {turn.visual_tokens} visual tokens; the images then in view have {tokens}"
             return

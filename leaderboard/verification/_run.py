@@ -21,7 +21,7 @@ from ._plan import TaskPlan, Truth, make_plan
 from ._record import check_costs, check_end, check_references, check_size, check_turns
 from ._replay import check_views
 from ._result import Verification
-from ._score import check_identity, check_row, check_score
+from ._score import check_identity, check_prompt, check_row, check_score
 from ._settings import check_settings, make_rules
 from ._summary import check_summary
 
@@ -159,16 +159,18 @@ class _Check:
         self.found.add_all(where, check_end(record, run_seed=info.seed))
         self.found.add_all(where, check_turns(record, limit=limit))
         self.found.add_all(where, check_costs(record))
-        self.found.add_all(where, check_views(record, rules.policy, privileged=rules.privileged[record.agent]))
+        vision, privileged = rules.visions[record.agent], rules.privileged[record.agent]
+        self.found.add_all(where, check_views(record, rules.policy, vision, privileged=privileged))
         order = None if plan.asked is None else plan.asked.place(record.index)
         stored = order is not None and order < info.keep_images
         self.found.add_all(where, check_references(record, stored=stored))
 
     def _limit(self, plan: TaskPlan) -> int | None:
         """Return the limit of turns, if it is known."""
-        if self.info.max_turns is None and plan.task is not None:
-            return plan.task.max_turns
-        return self.info.max_turns
+        toolset = self.rules.toolset
+        if self.info.max_turns is None and plan.task is not None and toolset is not None:
+            return min(plan.task.max_turns, toolset.max_turns or plan.task.max_turns)
+        return self.info.max_turns  # a toolset of another package may allow fewer turns than the task
 
     def _score(self, where: str, record: EpisodeRecord, plan: TaskPlan) -> None:
         """Score the answer again, or, without a truth, the recorded row."""
@@ -176,12 +178,14 @@ class _Check:
         pictures = None if truth is None else plan.pictures(record.index)
         if truth is not None:
             self.found.add_all(where, check_identity(record, truth))
+            self.found.add_all(where, check_prompt(record, self.rules.prompt_hash(record.agent, truth.target.kind)))
         if self.rules.toolset is not None and record.images:
             limit = self._limit(plan)
             kind = None if truth is None else truth.target.kind
             flaws = check_calls(
                 record, self.rules.toolset, kind=kind, pictures=pictures, limit=limit,
-                privileged=self.rules.privileged[record.agent],
+                privileged=self.rules.privileged[record.agent], grammar=self.rules.grammars[record.agent],
+                coordinates=self.rules.coordinates(record.agent),
             )  # fmt: skip
             self.found.add_all(where, flaws)
         if record.failed:

@@ -16,7 +16,7 @@ from ._plan import TaskPlan, Truth
 from ._replay import check_rewards, check_submission
 from ._settings import RunRules
 
-__all__ = ["check_identity", "check_row", "check_score"]
+__all__ = ["check_identity", "check_prompt", "check_row", "check_score"]
 
 SCORE_TOLERANCE = 1e-12
 MAX_SUBMITTED = 20_000
@@ -36,6 +36,12 @@ def check_identity(r: EpisodeRecord, truth: Truth) -> Iterator[Flaw]:
     originals = [(i.hash, i.size_wh) for i in r.images.values() if not i.parent]
     if not unborn and originals != list(truth.images):
         yield "target", "the images are not those of the task's sample"
+
+
+def check_prompt(r: EpisodeRecord, prompt_hash: str | None) -> Iterator[Flaw]:
+    """Check what a language model was told about the tools; an episode that failed before it began has no prompt."""
+    if prompt_hash is not None and r.prompt != prompt_hash and (r.prompt or not r.failed):
+        yield "state", f"prompt {short(r.prompt)}; in this installation it is {short(prompt_hash)}"
 
 
 def check_score(r: EpisodeRecord, truth: Truth, profiles: Sequence[Profile], rules: RunRules) -> Iterator[Flaw]:

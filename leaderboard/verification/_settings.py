@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from visenv import plugins
+from visenv.answers import AnswerKind
+from visenv.coordinates import THOUSANDTHS, Coordinates
 from visenv.errors import BadValueError, UnknownNameError, short
+from visenv.grammars import Grammar, make_grammar
 from visenv.memory import MemoryPolicy, make_policy
 from visenv.rewards import Reward, make_reward
 from visenv.tools import Toolset
+from visenv.vision import Vision, make_vision
 
 from ..cast import COMPUTING, PRIVILEGED
 from ..records import RunInfo
@@ -22,7 +26,7 @@ __all__ = ["RunRules", "check_settings", "make_rules"]
 
 T = TypeVar("T")
 
-ANSWERING = ("full", "none", "visharness")
+ANSWERING = ("full", "imagent", "none", "rsagent", "sam3agent", "visharness", "zoom")
 """Toolsets whose calls are made again. Those of other packages may look at what is not recorded."""
 LEAST = {"limit": 1, "max_turns": 1, "seed": 0, "keep_images": 0}
 
@@ -33,19 +37,37 @@ class RunRules:
 
     privileged: dict[str, bool]
     """By agent."""
+    grammars: dict[str, Grammar | None]
+    """By agent."""
+    visions: dict[str, Vision | None]
+    """By agent."""
     policy: MemoryPolicy | None
     reward: Reward | None
     toolset: Toolset | None
     """``None`` where calls and answers cannot be followed: another package's tools, or a name that is none."""
+
+    def coordinates(self, agent: str) -> Coordinates:
+        """Return how places are written in what an agent is told; the form of calls where nobody can tell."""
+        grammar, vision = self.grammars[agent], self.visions[agent]
+        return THOUSANDTHS if grammar is None or vision is None else grammar.coordinates.seen_by(vision)
+
+    def prompt_hash(self, agent: str, kind: AnswerKind) -> str | None:
+        """Return the hash of what an agent's model is told about its tools; ``None`` where nobody can tell."""
+        grammar = self.grammars[agent]
+        if grammar is None or self.toolset is None:
+            return None
+        return grammar.prompt_hash(self.toolset.for_answers(kind))
 
 
 def make_rules(info: RunInfo, found: Findings) -> RunRules:
     """Make the rules that the settings name; a name that is none is a problem."""
     return RunRules(
         privileged={a.name: a.privileged for a in info.agents},
+        grammars={a.name: _made("grammar", make_grammar, a.grammar, found) for a in info.agents},
+        visions={a.name: _made("vision", make_vision, a.vision, found) for a in info.agents},
         policy=_made("memory", make_policy, info.memory, found),
         reward=_made("reward", make_reward, info.reward, found),
-        toolset=_toolset(info.toolset, found),
+        toolset=_toolset(info, found),
     )  # fmt: skip
 
 
@@ -69,12 +91,16 @@ def check_settings(info: RunInfo, found: Findings) -> None:
             found.note(f"Made with {name} {printable(str(then))}, checked with {now}.")
 
 
-def _toolset(name: str, found: Findings) -> Toolset | None:
-    """Return a toolset of ours by its name; of another package's a note, of a name that is none a problem."""
+def _toolset(info: RunInfo, found: Findings) -> Toolset | None:
+    """Return a toolset of ours, without the tools that no expert of the run is for.
+
+    Of another package's a note says that it is not followed, of a name that is none a problem.
+    """
+    name = info.toolset
     known = {n.lower(): n for n in plugins.names("toolsets")}.get(name.lower())
     if known in ANSWERING:
         made: Toolset = plugins.load("toolsets", known)
-        return made
+        return made.for_capabilities(frozenset(info.expert_identities))
     if known is None:
         found.add("settings", "run.json", f"toolset {short(name)} is not installed: no call of the run can be followed")
     else:

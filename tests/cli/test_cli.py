@@ -20,6 +20,7 @@ BENCH = ["bench", "--agent", "blob-finder", "--task", "blobs", "--experts", "blo
 
 
 OPTIONS = {
+    "ask": "--answer --option --agent --toolset --experts --memory --max-turns --seed --out --json",
     "bench": "--agent --task --out --split --level --toolset --memory --experts --limit --sample --seed --workers "
     "--max-turns --keep-images --dry-run",
     "compare": "--agent --task --json",

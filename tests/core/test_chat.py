@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 
@@ -62,3 +63,14 @@ def test_a_turn_that_was_not_played_is_refused(make_episode):
     with pytest.raises(IndexError, match="Expected 1 to 1"):
         render_messages(make_episode(), turn=3)
     assert isinstance(_images(render_messages(make_episode(), turn=1))[0], Image)
+
+
+@pytest.mark.parametrize("grammar", sorted(GRAMMARS))
+def test_a_prompt_can_always_be_encoded(make_episode, grammar):
+    """Half surrogates, raw or as JSON escapes, are in no prompt: neither a request nor a tokenizer can hold them."""
+    calls = [{"function": {"name": "a\ud800", "arguments": json.dumps({"b": "\udfff"})}}]
+    for reply in ("\ud800 no", json.dumps({"content": "\ud800", "tool_calls": calls})):
+        running = make_episode(grammar=make_grammar(grammar))
+        with pytest.raises(StopIteration):
+            next(running.play(reply))
+        json.dumps(render_messages(running), ensure_ascii=False, default=repr).encode()

@@ -14,10 +14,18 @@ import pytest
 from visenv import env_ids, plugins
 from visenv.cli import main
 from visenv.experts import ExpertSet
+from visenv.grammars import GRAMMARS, make_grammar
 
 ROOT = Path(__file__).parents[2]
 NAMES = plugins.names("tasks")
 TEXTS = {name: (ROOT / f"docs/tasks/{name}.md").read_text(encoding="utf-8") for name in NAMES}
+
+
+TOOLSETS = plugins.names("toolsets")
+TOOLS = [
+    *(f"toolsets/{name}" for name in [*TOOLSETS, "README"]),
+    *(f"grammars/{name}" for name in [*GRAMMARS, "README"]),
+]
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +67,41 @@ def test_every_task_has_a_page_and_every_page_a_task(made):
     assert {p.stem for p in there} == {*NAMES, "README"} and Path("docs/metrics.md") in made
 
 
-@pytest.mark.parametrize("path", [*(f"docs/tasks/{name}.md" for name in [*NAMES, "README"]), "docs/metrics.md"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(f"docs/tasks/{name}.md" for name in [*NAMES, "README"]),
+        *(f"docs/{name}.md" for name in TOOLS),
+        "docs/metrics.md",
+    ],
+)
 def test_pages_are_not_stale(made, path):
     there = (ROOT / path).read_text(encoding="utf-8")
     assert without_differences(there) == without_differences(made[Path(path)]), "Run python scripts/make_pages.py."
+
+
+@pytest.mark.parametrize("folder", ["toolsets", "grammars"])
+def test_every_toolset_and_every_grammar_has_a_page(folder):
+    assert {p.relative_to(ROOT / "docs").with_suffix("").as_posix() for p in (ROOT / "docs" / folder).glob("*")} == {
+        name for name in TOOLS if name.startswith(folder)
+    }
+
+
+@pytest.mark.parametrize("name", TOOLSETS)
+def test_a_toolset_page_says_what_every_tool_takes_and_what_a_model_is_told(name):
+    text = (ROOT / f"docs/toolsets/{name}.md").read_text(encoding="utf-8")
+    toolset = plugins.load("toolsets", name)
+    for tool in toolset.tools:
+        assert f"### `{tool.name}`\n\n{tool.summary}" in text
+        assert all(f"| `{p.name}` | {p.description} |" in text for p in tool.parameters)
+    assert make_grammar("hermes").system_prompt(toolset) in text
+
+
+@pytest.mark.parametrize(
+    "name", ["toolsets/rsagent", "toolsets/imagent", "toolsets/sam3agent", "grammars/rsagent", "grammars/sam3agent"]
+)
+def test_what_a_paper_does_not_give_is_said_to_be_in_its_style(name):
+    assert "n the style of" in (ROOT / f"docs/{name}.md").read_text(encoding="utf-8")
 
 
 def test_check_says_what_is_stale_and_writes_nothing(script, made, monkeypatch, tmp_path, capsys):
@@ -167,7 +206,14 @@ def _make(env_id: str, **options: Any) -> Any:
     return gymnasium.make(env_id, experts=ExpertSet({}), disable_env_checker=True, **options)
 
 
-@pytest.mark.parametrize("path", sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob("docs/tasks/*.md")))
+@pytest.mark.parametrize(
+    "path",
+    sorted(
+        p.relative_to(ROOT).as_posix()
+        for folder in ("tasks", "toolsets", "grammars")
+        for p in ROOT.glob(f"docs/{folder}/*.md")
+    ),
+)
 def test_links_lead_somewhere(path):
     page = ROOT / path
     for target, anchor in re.findall(r"\]\(([^)#]+)(#[^)]*)?\)", page.read_text(encoding="utf-8")):
@@ -178,5 +224,5 @@ def test_links_lead_somewhere(path):
 
 
 def test_what_docstrings_have_of_another_markup_is_turned_into_markdown(script):
-    assert script._markdown("``a``, :class:`GRES` and :func:`~visenv.x.y`") == "`a`, `GRES` and `y`"
+    assert script.markdown("``a``, :class:`GRES` and :func:`~visenv.x.y`") == "`a`, `GRES` and `y`"
     assert not [name for name, text in TEXTS.items() if "``" in text.replace("```", "") or ":class:" in text]

@@ -37,7 +37,7 @@ from visenv.experts import (
     make_experts,
 )
 from visenv.experts.vlm import VLM, _replies
-from visenv.experts.vlm._dialects import DIALECTS, resized_wh
+from visenv.experts.vlm._dialects import DIALECTS
 from visenv.experts.vlm._replies import (
     ReplyError,
     read_items,
@@ -587,29 +587,6 @@ def test_the_last_line_of_a_reply_that_was_cut_off_is_left_out() -> None:
 def test_coordinates_are_numbers(value: Any) -> None:
     with pytest.raises(ReplyError):
         read_numbers({"point_2d": [1, value]}, "point_2d", 2)
-
-
-@pytest.mark.parametrize(
-    ("size_wh", "expected"),
-    [
-        ((640, 480), (644, 476)),
-        ((1, 1), (56, 56)),
-        ((28, 28), (56, 56)),
-        ((8192, 4096), (5068, 2520)),
-        ((100, 30), (112, 28)),
-    ],
-)
-def test_size_that_a_model_sees(size_wh: tuple[int, int], expected: tuple[int, int]) -> None:
-    assert resized_wh(size_wh, 12_845_056) == expected
-
-
-@given(width=st.integers(1, 5000), height=st.integers(1, 5000), view_pixels=st.integers(56 * 56, 2_000_000))
-@settings(max_examples=200, deadline=None)
-def test_size_that_a_model_sees_is_that_of_its_processor(width: int, height: int, view_pixels: int) -> None:
-    theirs = pytest.importorskip("transformers.models.qwen2_vl.image_processing_qwen2_vl", reason="needs transformers")
-    if max(width, height) <= 200 * min(width, height):
-        size_hw = theirs.smart_resize(height, width, factor=28, min_pixels=56 * 56, max_pixels=view_pixels)
-        assert resized_wh((width, height), view_pixels) == size_hw[::-1]
 
 
 PIECES = st.sampled_from(

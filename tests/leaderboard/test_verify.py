@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -33,22 +34,146 @@ from visenv.leaderboard.summary import digest_of, summarise
 from visenv.leaderboard.verification import verify_run
 from visenv.leaderboard.verification._calls import object_of
 
-from visenv import plugins
+from visenv import AnswerKind, plugins
+from visenv.agent import Manner
 from visenv.answers import Answer
 from visenv.cli import main
 from visenv.env import make_task
 from visenv.errors import BadValueError
 from visenv.experts import ExpertSet, Segmentation
-from visenv.images import visual_tokens
+from visenv.grammars import make_grammar
 from visenv.masks import Mask
 from visenv.memory import make_policy
 from visenv.objects import describe_objects
 from visenv.task import profiles_of
+from visenv.tools import express_call
+from visenv.vision import ESTIMATE, make_vision
 
 TASKS = ("EmojiReason", "EmojiRef", "EmojiCount")
 PLAYERS = ("random", "prior", "scripted", "oracle")
 DENSE = ("EmojiDense", "EmojiMulti")
 PLUGIN = Path(__file__).parent / "plugin"
+
+
+ROVED = ("EmojiRef", "EmojiMulti")
+TOOLSETS = ("full", "imagent", "none", "rsagent", "sam3agent", "visharness", "zoom")
+
+
+def call(name, **arguments):
+    return {"name": name, "arguments": arguments}
+
+
+def box(name, image, x1, y1, x2, y2, **more):
+    return call(name, image=image, x1=x1, y1=y1, x2=x2, y2=y2, **more)
+
+
+def rove_full(now):
+    yield call("detect", images=["img_0"], phrase="object")
+    yield box("segment_box", "img_0", 200, 200, 600, 600)
+    yield call("segment", objects=[o["id"] for o in now["objects"]][:3])
+    newest = now["objects"][-1]["id"]
+    yield call("refine", object=newest, image="img_0", x=300, y=500, sign="positive")
+    yield box("crop", "img_0", 100, 100, 800, 700)
+    yield call("upscale", image="crop_5", factor=2)
+    yield call("segment_point", image="crop_5_x2", x=400, y=1000)
+    yield box("draw_box", "crop_5", 0, 0, 400, 300, label="odd: 1 object")
+    yield call("drop", objects=[now["objects"][0]["id"]])
+    yield call("undo")
+    yield call("split", images=["img_0"], patch_size=300)
+    yield call("view", images=["img_0", "crop_5"])
+    yield call("keep", objects=[now["objects"][-1]["id"]])
+
+
+def rove_visharness(now):
+    yield call("PhraseToBoxMask", images=["img_0"], phrase="object")
+    yield call("SplitImageIntoPatches", images=["img_0"], patch_size=300)
+    yield call("SuperResolution", images=["img_0_r1_c1"])
+    yield call("PhraseToPoint", images=["img_0"], phrase="object")
+    yield call("PointToBoxMask", images=["img_0"], mode="area")
+    yield call("PhraseToBoxMask", images=["img_0_r1_c1", "img_0"], phrase="object")
+    yield call("MergeBoxMask", images=["img_0"])
+    yield call("Answer", final_answer="A")
+
+
+def rove_rsagent(now):
+    yield box("prompt_box", "img_0", 200, 200, 600, 600)
+    yield box("crop", "img_0", 100, 100, 800, 700)
+    yield call("prompt_point", image="crop_2", x=500, y=1000, sign="positive")
+    yield call("prompt_point", image="img_0", x=250, y=250, sign="negative")
+    yield call("view", images=["img_0"])
+    yield box("prompt_box", "crop_2", 100, 100, 900, 900)
+
+
+def rove_sam3agent(now):
+    yield call("segment_phrase", phrase="object")
+    yield call("examine_each_mask")
+    yield call("segment_phrase", phrase="Object ")
+    yield call("segment_phrase", phrase="nothing of that kind")
+    yield call("segment_phrase", phrase="thing")
+    yield call(
+        "segment_phrase", phrase="object", image=next(n["name"] for n in now["archive"] if "around" in n["name"])
+    )
+    if now["objects"] and "submit_choice" not in now["tools"]:
+        yield call("select_masks_and_return", masks=[now["objects"][0]["id"]])
+
+
+def rove_imagent(now):
+    yield box("confirm", "img_0", 200, 200, 600, 600, claim="it is: 1 object")
+    yield call("review", image="img_0")
+    yield box("draw_box", "part_1", 200, 200, 600, 600)
+    yield box("confirm", "part_1", 300, 300, 900, 600, claim="it is there")
+
+
+def rove_zoom(now):
+    yield box("zoom", "img_0", 200, 200, 800, 600)
+    yield call("rotate", image="zoom_1", angle="90")
+    yield box("zoom", "turned_2", 100, 0, 700, 900)
+    yield box("draw_box", "zoom_3", 200, 200, 600, 700)
+    yield call("rotate", image="img_0", angle="270")
+    yield box("draw_box", "turned_5", 0, 100, 300, 1000)
+    yield call("view", images=["img_0", "view_4"])
+
+
+def rove_none(now):
+    yield box("draw_box", "img_0", 200, 200, 600, 600)
+
+
+class Rover:
+    """Calls every tool of a toolset, one on what another made, then submits; in words of its own, if it has a grammar."""
+
+    name = "rover"
+
+    def __init__(self, grammar=None, vision=None):
+        self.grammar = None if grammar is None else make_grammar(grammar)
+        self.manner = Manner(grammar=grammar, vision=vision)
+        self.vision = make_vision(vision or "estimate")
+
+    def start(self, spec):
+        now = {"tools": spec.toolset.names}
+        plan = self.plan(spec, now)
+
+        def act(observation):
+            now.update(observation)
+            action = next(plan)
+            if self.grammar is None:
+                return action
+            sizes_wh = {
+                n: p.shape[1::-1] for n, p in zip(observation["image_names"], observation["images"], strict=True)
+            }
+            sizes_wh |= {i["name"]: (i["width"], i["height"]) for i in observation["archive"]}
+            coordinates = self.grammar.coordinates.seen_by(self.vision)
+            written = express_call(spec.toolset, action, coordinates=coordinates, sizes_wh=sizes_wh)
+            return self.grammar.render(written, spec.toolset, "Hm.")
+
+        return SimpleNamespace(act=act)
+
+    def plan(self, spec, now):
+        for action in globals()[f"rove_{spec.toolset.name}"](now):
+            if action["name"] in spec.toolset:
+                yield action
+        if spec.kind is AnswerKind.CHOICE:
+            yield call("submit_choice", choice="B")
+        yield call("submit" if "submit" in spec.toolset else "report_no_mask")
 
 
 class Cached:
@@ -81,6 +206,28 @@ def played(tmp_path_factory, tasks):
         prior.best_constant.cache_clear()
         run_bench(chosen, run)
     prior.best_constant.cache_clear()
+    return run
+
+
+@pytest.fixture(scope="module")
+def rovers(tmp_path_factory, tasks):
+    """Runs of agents that call every tool of a toolset, by the toolset's name. Tests copy them."""
+
+    @functools.cache
+    def run(toolset, **changes):
+        out = tmp_path_factory.mktemp(f"rovers-{toolset}") / "run"
+        wanted = tuple(tasks[name] for name in ROVED)
+        base = {
+            "agents": (Rover(), "random"),
+            "tasks": wanted,
+            "toolset": toolset,
+            "limit": 2,
+            "keep_images": 0,
+            "max_turns": 16,
+        }
+        run_bench(RunSettings(**(base | changes)), out)
+        return out
+
     return run
 
 
@@ -178,12 +325,79 @@ def test_rewards_and_views_follow_whatever_the_rules(settings, tmp_path, reward,
     assert verify_run(tmp_path / "run").problems == ()
 
 
-@pytest.mark.parametrize("toolset", ["none", "visharness"])
-def test_answers_follow_with_other_tools(tmp_path, tasks, toolset):
+@pytest.mark.parametrize("toolset", TOOLSETS)
+def test_answers_follow_whatever_the_tools(tmp_path, tasks, toolset):
     wanted = tuple(tasks[name] for name in TASKS)
     chosen = {"agents": ("random",), "tasks": wanted, "toolset": toolset, "limit": 4, "seed": 5, "keep_images": 0}
     run_bench(RunSettings(**chosen), tmp_path / "run")
-    assert verify_run(tmp_path / "run", tasks=tasks).problems == ()
+    assert verify_run(tmp_path / "run", tasks=tasks).verified
+
+
+@pytest.mark.parametrize("toolset", TOOLSETS)
+def test_what_every_tool_gives_follows(rovers, tasks, toolset):
+    run = rovers(toolset)
+    found = verify_run(run, tasks=tasks)
+    assert found.problems == () and found.verified and found.derived == 8
+    records = read_records(run)
+    called = {t.call["name"] for r in records if r.agent == "rover" for t in r.transcript if t.call}
+    final = {"submit", "submit_none", "submit_count", "submit_choice", "report_no_mask", "point", "read", "describe"}
+    assert called >= set(plugins.load("toolsets", toolset).names) - final
+    assert {r.reason for r in records if r.agent == "rover"} == {"submitted"}
+
+
+@pytest.mark.parametrize("grammar", ["hermes:coordinates=pixels", "qwen-xml:coordinates=fractions"])
+@pytest.mark.parametrize("toolset", ["full", "rsagent", "zoom"])
+def test_what_was_told_is_read_in_the_coordinates_in_which_it_was_told(rovers, tasks, tmp_path, toolset, grammar):
+    run = shutil.copytree(rovers(toolset, agents=(Rover(grammar, "qwen2.5-vl"),)), tmp_path / "run")
+    found = verify_run(run, tasks=tasks)
+    assert found.problems == () and found.verified
+    records = read_records(run)
+    assert all(t.reply for r in records for t in r.transcript), "it spoke for itself"
+    (agent,) = json.loads((run / "run.json").read_text())["agents"]
+    assert agent["grammar"] == grammar and agent["vision"] == "qwen2.5-vl"
+    edit(run / "run.json", agents=[agent | {"grammar": grammar.partition(":")[0]}])
+    assert "state" in kinds(verify_run(run, tasks=tasks))
+    edit(run / "run.json", agents=[agent | {"grammar": "no-such-grammar"}])
+    assert "settings" in kinds(verify_run(run, tasks=tasks))
+
+
+def test_words_are_the_call_that_they_are_said_to_be(rovers, tasks, tmp_path):
+    run = shutil.copytree(
+        rovers("zoom", agents=(Rover("qwen-xml:coordinates=fractions", "qwen2.5-vl"),)), tmp_path / "run"
+    )
+    whole = lines_of(run)
+    for change in (
+        lambda reply: reply.replace("rotate", "zoom"), lambda reply: reply.replace("0.", "0.0"), lambda reply: "I do not know.",
+        lambda reply: reply + reply, lambda reply: reply.replace("270", "90"),
+    ):  # fmt: skip
+        lines = json.loads(json.dumps(whole))
+        turn = next(t for line in lines for t in line["transcript"] if change(t["reply"]) != t["reply"])
+        turn["reply"] = change(turn["reply"])
+        write_lines(run, lines)
+        assert any("reply" in p.what for p in verify_run(run, tasks=tasks).problems)
+    for line in whole:
+        for turn in line["transcript"]:
+            turn["reply"] = turn["reply"].replace("Hm.", "Well, let me see.")
+    write_lines(run, whole)
+    assert verify_run(run, tasks=tasks).ok, "its thoughts are its own"
+
+
+def test_fewer_turns_of_a_toolset_are_followed(settings, fakes, tmp_path):
+    class Looker:
+        name = "looker"
+
+        def start(self, spec):
+            return SimpleNamespace(act=lambda observation: fakes.call("view", images=["img_0"]))
+
+    class Long(fakes.Blobs):
+        max_turns = 12
+
+    run = tmp_path / "run"
+    run_bench(settings(Looker(), toolset="rsagent", tasks=(Long(),), limit=2), run)
+    assert {(r.reason, len(r.transcript)) for r in read_records(run)} == {("turn_limit", 8)}
+    assert verify_run(run, tasks={"Blobs": Long()}).verified
+    edit(run / "run.json", max_turns=12)
+    assert kinds(verify_run(run, tasks={"Blobs": Long()})) == {"state"}
 
 
 def test_turn_limits_are_followed(settings, tmp_path):
@@ -330,6 +544,10 @@ ASKING = {"detect", "point", "read", "segment", "segment_box", "segment_point", 
 """Tools whose arguments went to an expert: what it found is what counts."""
 
 
+UNTOLD = {"segment_phrase", "PhraseToBoxMask", "PhraseToPoint"}
+"""Tools that never tell how sure an expert was of an object, nor submit it; of their finds only the number is told."""
+
+
 def random_mask(rng, size):
     height, width = size
     dense = np.zeros((height, width), np.uint8)
@@ -416,14 +634,19 @@ def change_run(rng, info):
             ("toolset", ["none", "visharness", "nobody's"]), ("memory", ["append", "window:k=1", "prune:k=2"]),
             ("reward", ["visharness", "rsagent", "imagent:tool_bonus=0.5", "primary:turn_cost=0.1"]),
             ("limit", [1, 3, None]), ("seed", [1, 7]), ("max_turns", [1, 3]), ("agents", [0, 1, 2, 3]), ("tasks", [0, 1, 2]),
+            ("manner", ["grammar:json", "grammar:qwen-xml:coordinates=pixels", "vision:qwen2.5-vl"]),
         ]
     )  # fmt: skip
     value = rng.choice(values)
     if name == "agents":
-        info["agents"][value]["privileged"] ^= True
+        info["agents"][value % len(info["agents"])]["privileged"] ^= True
+    elif name == "manner":
+        key, _, value = value.partition(":")
+        rng.choice(info["agents"])[key] = value
     elif name == "tasks":
         key = rng.choice(["num_samples", "level", "version", "split"])
-        info["tasks"][value][key] = other_value(rng, info["tasks"][value][key])
+        task = info["tasks"][value % len(info["tasks"])]
+        task[key] = other_value(rng, task[key])
     else:
         info[name] = value
     return (name,)
@@ -451,6 +674,11 @@ def alters_nothing(path, before, line, tasks):
     if path == ("measured", "peak_memory_mib"):  # only the largest of a row is stated
         return True
     if path[-1] in ("patch_size", "x1", "y1", "x2", "y2"):  # rounds to the same pixels, or it would have been found
+        return True
+    called = {turn["call"]["name"] for turn in before["transcript"] if turn["call"]}
+    if path[0] == "objects" and path[-1] == "score" and called & UNTOLD:
+        return True
+    if path[-1] == "final_answer":  # words
         return True
     submitted = before["transcript"][-1]["objects"] if before["transcript"] else ()
     return path[0] == "objects" and len(path) > 1 and path[1] not in submitted
@@ -481,6 +709,17 @@ def run_changes(played, tasks, tmp_path, *, number, seed):
             missed.append((how.__name__, place, path, before["transcript"] and before["agent"]))
     assert not missed, "\n".join(map(str, missed))
     assert all(done.values())
+
+
+@pytest.mark.parametrize("toolset", TOOLSETS)
+def test_random_changes_are_found_whatever_the_tools(rovers, tasks, tmp_path, toolset):
+    run_changes(rovers(toolset), tasks, tmp_path, number=16, seed=2)
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize("toolset", TOOLSETS)
+def test_hundreds_of_random_changes_are_found_whatever_the_tools(rovers, tasks, tmp_path, toolset):
+    run_changes(rovers(toolset), tasks, tmp_path, number=400, seed=3)
 
 
 def test_random_changes_are_found(played, tasks, tmp_path):
@@ -526,7 +765,7 @@ def followed(record, policy):
         if turn.error is None:
             shown.append(turn.shown)
             kept = tuple(shown[i][k] for i, k in policy.select(shown))
-        tokens = sum(visual_tokens(record.images[n].size_wh) for n in before)
+        tokens = sum(ESTIMATE.tokens(record.images[n].size_wh) for n in before)
         turns.append(replace(turn, visible=kept, visual_tokens=tokens))
     return replace(
         record, transcript=tuple(turns), costs=costs_of(tuple(turns), record.reason),
@@ -550,10 +789,12 @@ def forge_answer(rng, record, task, target, policy):
 def forge_objects(rng, record, task, target, policy):
     """Objects that nobody found, submitted as played; half of the time the agent was told of them too."""
     last = record.transcript[-1] if record.transcript else None
-    if record.reason != "submitted" or last.call["name"] != "submit" or not target.masks:
+    if record.reason != "submitted" or last.call["name"] not in SUBMITTING or not target.masks:
         return None
-    best = [target.masks[i % len(target.masks)] for i in range(len(last.objects))]
-    by_id = {record.objects[place].id: mask for place, mask in zip(last.objects, best, strict=True)}
+    chosen = last.call["arguments"].get("masks")
+    places = [p for p in last.objects if chosen is None or record.objects[p].id in chosen]
+    best = [target.masks[i % len(target.masks)] for i in range(len(places))]
+    by_id = {record.objects[place].id: mask for place, mask in zip(places, best, strict=True)}
     objects = tuple(
         o if o.id not in by_id else replace(
             o, mask=by_id[o.id].to_json() if o.mask or len(record.transcript) == 1 else None,
@@ -561,7 +802,7 @@ def forge_objects(rng, record, task, target, policy):
         )
         for o in record.objects
     )  # fmt: skip
-    here = [objects[place] for place in last.objects]
+    here = [objects[place] for place in places]
     masks = tuple(best) if task.kind == "mask" else ()
     boxes, labels = tuple(o.box_xyxy for o in here), tuple(o.label for o in here)
     made = scored(record, task.profile, target, Answer(masks=masks, boxes_xyxy=boxes, labels=labels))
@@ -618,6 +859,7 @@ def forge_mistake(rng, record, task, target, policy):
     return followed(replace(record, transcript=tuple(turns)), policy)
 
 
+SUBMITTING = ("submit", "select_masks_and_return", "Answer")
 FORGERIES = (forge_row, forge_answer, forge_objects, forge_views, forge_turns, forge_mistake)
 
 
@@ -650,6 +892,17 @@ def run_forgeries(played, tasks, tmp_path, *, number, seed):
         assert "summary" not in kinds(found) and found.verdict.startswith("NOT equal")
     assert not missed, missed
     assert all(done.values())
+
+
+@pytest.mark.parametrize("toolset", TOOLSETS)
+def test_consistent_forgeries_are_found_whatever_the_tools(rovers, tasks, tmp_path, toolset):
+    run_forgeries(rovers(toolset), tasks, tmp_path, number=6, seed=2)
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize("toolset", TOOLSETS)
+def test_hundreds_of_consistent_forgeries_are_found_whatever_the_tools(rovers, tasks, tmp_path, toolset):
+    run_forgeries(rovers(toolset), tasks, tmp_path, number=120, seed=3)
 
 
 def test_consistent_forgeries_are_found(played, tasks, tmp_path):
@@ -985,7 +1238,8 @@ def test_problems_are_kept_up_to_a_number(blobs):
 
 
 def test_more_names_than_anybody_has_are_refused(blobs):
-    edit(blobs / "run.json", agents=[{"name": str(i), "privileged": False} for i in range(2000)])
+    (agent, *_) = json.loads((blobs / "run.json").read_text())["agents"]
+    edit(blobs / "run.json", agents=[dict(agent, name=str(i)) for i in range(2000)])
     assert "more than 1000" in verify_run(blobs).problems[0].what
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from visenv.arguments import ArgumentError
@@ -30,6 +31,9 @@ def test_a_place_survives_within_what_its_writing_can_say(name, value, side_px):
 
 @pytest.mark.parametrize("name", sorted(COORDINATES))
 @given(value=ANYTHING, side_px=st.integers(1, 8192))
+@example(value=10**400, side_px=7)
+@example(value=-(10**400), side_px=7)
+@example(value=math.nan, side_px=7)
 def test_anything_is_a_place_inside_or_refused(name, value, side_px):
     try:
         found = COORDINATES[name].to_1000(value, side_px)

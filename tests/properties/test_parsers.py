@@ -8,13 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from visenv import ToolCallSpace, strict_json
+from visenv import ToolCallSpace, plugins, strict_json
 from visenv.arguments import ChoiceKind
+from visenv.coordinates import COORDINATES
 from visenv.grammars import GRAMMARS, ParseError, make_grammar
-from visenv.tools import CallError, check_call
-from visenv.toolsets import FULL, NONE, VISHARNESS
+from visenv.tools import CallError, check_call, express_call
+from visenv.toolsets import FULL
+from visenv.vision import FAMILIES, make_vision
 
-TOOLSETS = {t.name: t for t in (FULL, NONE, VISHARNESS)}
+TOOLSETS = {name: plugins.load("toolsets", name) for name in plugins.names("toolsets")}
+TOOLS = [(toolset, tool) for toolset in TOOLSETS.values() for tool in toolset.tools]
 FRAGMENTS = [
     "<tool_call>", "</tool_call>", "<TOOL_CALL >", "<think>", "</think>", "{", "}", '"name"', '"arguments"', ":", ",", "NaN", "1e999",
     '{"name": "detect", "arguments": {"images": ["img_0"], "phrase": "a"}}', '{"name": "submit", "arguments": {}}', "\\ud800", "null",
@@ -46,7 +49,7 @@ JSON = st.recursive(
 
 
 @pytest.mark.parametrize("name", sorted(GRAMMARS))
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(reply=MODEL_TEXT | st.dictionaries(st.sampled_from(["content", "tool_calls", "role"]), JSON))
 def test_any_reply_parses_or_is_classified(name, reply):
     grammar = make_grammar(name)
@@ -60,27 +63,38 @@ def test_any_reply_parses_or_is_classified(name, reply):
         assert grammar.format_reward(reply, FULL) == 1.0
 
 
+SAMPLED = st.builds(
+    lambda seed, thought, phrase: (seed, thought, phrase if phrase.strip() else "a"),
+    st.integers(0, 2**31), st.text(st.characters(codec="utf-8", exclude_characters="<>"), max_size=50),
+    st.text(st.characters(codec="utf-8"), max_size=8) | st.sampled_from(PHRASES),
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("toolset", sorted(TOOLSETS))
+@pytest.mark.parametrize("coordinates", sorted(COORDINATES))
 @pytest.mark.parametrize("name", sorted(GRAMMARS))
-@settings(max_examples=150, deadline=None)
-@given(
-    seed=st.integers(0, 2**31),
-    thought=st.text(st.characters(codec="utf-8", exclude_characters="<>"), max_size=50),
-    phrase=st.text(st.characters(codec="utf-8"), max_size=8) | st.sampled_from(PHRASES),
-)
-def test_every_sampled_call_survives_writing_and_reading(name, toolset, seed, thought, phrase):
-    space = ToolCallSpace(TOOLSETS[toolset], seed=seed)
+@settings(max_examples=30, deadline=None)
+@given(sampled=SAMPLED, vision=st.sampled_from(sorted(FAMILIES)), side_px=st.integers(1000, 4000))
+def test_every_sampled_call_survives_writing_and_reading(name, coordinates, toolset, sampled, vision, side_px):
+    """Pixels of pictures below 1,000 px say less than 0-1000 does: tests/properties/test_coordinates.py."""
+    (seed, thought, phrase), tools = sampled, TOOLSETS[toolset]
+    space = ToolCallSpace(tools, seed=seed)
     call = space.sample()
     assert space.contains(call)
-    if "phrase" in call["arguments"]:
-        call["arguments"]["phrase"] = phrase if phrase.strip() else "a"
-    grammar = make_grammar(name)
-    parsed = grammar.parse(grammar.render(call, TOOLSETS[toolset], thought), TOOLSETS[toolset])
-    assert parsed.call == call and parsed.thought.strip() == thought.strip()
-    assert check_call(TOOLSETS[toolset], parsed.call) == call
+    for argument in {"phrase", "label", "claim"} & set(call["arguments"]):
+        call["arguments"][argument] = phrase
+    grammar = make_grammar(f"{name}:coordinates={coordinates}")
+    as_seen = {
+        "coordinates": grammar.coordinates.seen_by(make_vision(vision)),
+        "sizes_wh": {"img_0": (side_px, 3000), "img_1": (1200, side_px)},
+    }
+    written = express_call(tools, call, **as_seen)
+    parsed = grammar.parse(grammar.render(written, tools, thought), tools)
+    assert parsed.call == written and parsed.thought.strip() == thought.strip()
+    assert check_call(tools, parsed.call, **as_seen) == call
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(call=JSON | st.builds(lambda n, a: {"name": n, "arguments": a}, st.sampled_from(FULL.names), st.dictionaries(
     st.sampled_from(["image", "images", "phrase", "objects", "x", "x1", "sign"]), JSON)))  # fmt: skip
 def test_a_call_is_valid_exactly_when_the_validator_takes_it(call):
@@ -94,13 +108,15 @@ def test_a_call_is_valid_exactly_when_the_validator_takes_it(call):
         assert check_call(FULL, json.loads(json.dumps(clean))) == clean
 
 
-@pytest.mark.parametrize("tool", FULL.tools + VISHARNESS.tools, ids=lambda t: t.name)
-def test_schema_space_prompt_and_validator_agree(tool):
+@pytest.mark.parametrize(("toolset", "tool"), TOOLS, ids=[f"{toolset.name}/{tool.name}" for toolset, tool in TOOLS])
+def test_schema_space_prompt_and_validator_agree(toolset, tool):
     schema = tool.schema
     assert schema["required"] == [p.name for p in tool.parameters if p.required]
     assert tool.summary.endswith(".") and all(v["description"].endswith(".") for v in schema["properties"].values())
-    prompt = make_grammar("hermes").system_prompt(FULL if tool in FULL.tools else VISHARNESS)
-    assert json.dumps(tool.to_openai(), ensure_ascii=False) in prompt
+    for grammar in map(make_grammar, GRAMMARS):
+        beside = grammar.tools_beside(toolset)
+        told = tool.to_openai() in beside if beside else json.dumps(tool.to_openai(), ensure_ascii=False) in grammar.system_prompt(toolset)  # fmt: skip
+        assert told, grammar.name
     for parameter in tool.parameters:
         wanted = schema["properties"][parameter.name]
         assert wanted["type"] in ("string", "integer", "array"), "flat arguments survive every trainer"

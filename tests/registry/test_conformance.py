@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from visenv.leaderboard.cast import PRIVILEGED, Grant
 
-from visenv import AnswerKind, make_experts, plugins
+from visenv import AnswerKind, EpisodeSpec, VisenvEnv, make_agent, make_experts, plugins
 from visenv.env import default_split
+from visenv.errors import UnsuitedError
 from visenv.testing import check_agent, check_expert, check_task, check_tool, check_toolset
 from visenv.tools import Tool
 
@@ -23,7 +24,9 @@ OWN_TESTS = {
 }  # fmt: skip
 """Experts that need weights, packages or a server, and who checks them with small ones."""
 EXPERTS = [name for name in plugins.names("experts") if name not in OWN_TESTS]
-AGENTS = plugins.names("agents")
+WITH_A_MODEL = ("one-shot-mllm", "zero-shot")
+"""Agents that need a model or a server, and have tests of their own with small ones."""
+AGENTS = [name for name in plugins.names("agents") if name not in WITH_A_MODEL]
 
 
 def test_the_parameters_are_the_registry():
@@ -70,6 +73,32 @@ def test_experts_with_needs_are_checked_in_their_own_tests(name):
     assert name in plugins.names("experts")
     text = (Path(__file__).parents[1] / "experts" / OWN_TESTS[name]).read_text(encoding="utf-8")
     assert "check_expert(" in text, "an expert is shipped only if it passes"
+
+
+@pytest.mark.parametrize("toolset", TOOLSETS)
+@pytest.mark.parametrize("name", AGENTS)
+def test_agents_play_to_an_end_whatever_the_tools_or_say_that_they_cannot(name, toolset, embedded):
+    """One task for each kind of answer."""
+    agent, played = make_agent(name), set()
+    for task in ("EmojiRef", "GREC", "EmojiCount", "EmojiMulti"):
+        env = VisenvEnv(task, experts=embedded, toolset=toolset)
+        env.reset(seed=4)
+        privilege = Grant(env.episode, may_register=name == "oracle") if name in PRIVILEGED else None
+        spec = EpisodeSpec(
+            task=task, split=env.split, level=env.level, kind=env.task.kind, toolset=env.episode.toolset,
+            max_turns=env.rules.max_turns, seed=3, privilege=privilege,
+        )  # fmt: skip
+        try:
+            player = agent.start(spec)
+        except UnsuitedError as error:
+            assert name in str(error) or toolset in str(error) or "tools" in str(error)
+            continue
+        while not env.episode.ended:
+            env.step(player.act(env.episode.observe()))
+        assert env.episode.score is not None, "it failed"
+        assert name == "random" or env.episode.reason == "submitted", (task, env.episode.turns[-1].feedback)
+        played.add(env.task.kind)
+    assert played or name in ("demonstrator", "scripted"), "only these two need tools of `full`"
 
 
 @pytest.mark.parametrize("name", AGENTS)

@@ -51,6 +51,31 @@ def looker(fakes: ModuleType) -> Any:
 
 
 @pytest.fixture(scope="session")
+def turner(fakes: ModuleType) -> Any:
+    """An agent that turns the picture, cuts a part out of that, places masks on both, and submits."""
+
+    class Turner:
+        name = "blob-turner"
+
+        def __init__(self, angle: int) -> None:
+            self.angle = angle
+
+        def start(self, spec):
+            calls = iter(
+                [
+                    fakes.call("rotate", image="img_0", angle=str(self.angle)),
+                    fakes.call("segment_box", image="turned_1", x1=100, y1=300, x2=500, y2=450),
+                    fakes.call("zoom", image="turned_1", x1=50, y1=200, x2=650, y2=700),
+                    fakes.call("segment_box", image="zoom_3", x1=200, y1=300, x2=600, y2=500),
+                    fakes.call("submit"),
+                ]
+            )
+            return SimpleNamespace(act=lambda observation: next(calls))
+
+    return Turner
+
+
+@pytest.fixture(scope="session")
 def play(fakes: ModuleType) -> Any:
     """Play agents on the small task into a folder."""
 

@@ -12,8 +12,13 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from visenv.leaderboard import latest, read_records
+from visenv.leaderboard.site import build_site
 
+from visenv.images import decode_image
 from visenv.masks import Mask
+from visenv.tools import Toolset
+from visenv.toolsets import ZOOM
+from visenv.toolsets.full import segment_box
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -268,6 +273,58 @@ def test_a_mask_is_drawn_on_a_crop_where_its_code_says(open_site, site, record_o
     assert "drawn live" in notes and ("redrawn" in notes) is not stored
     page.get_by_label("masks").uncheck()
     assert not np.array(page.locator("canvas.marks").evaluate(ALPHA)).any()
+    tab.fine()
+
+
+def at_16(pixels: np.ndarray) -> np.ndarray:
+    """Return a picture's pixels at 16 x 16 places."""
+    rows, columns = ((np.arange(16) * 2 + 1) * side // 32 for side in pixels.shape[:2])
+    return pixels[rows[:, None], columns[None]]
+
+
+TURNING = Toolset(name="turning", tools=(*ZOOM.tools, segment_box))
+
+
+@pytest.fixture(scope="module")
+def turned(play: Any, turner: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The site of a run in which pictures are turned; those of one of two samples are stored."""
+
+    def make(angle: int) -> tuple[Path, Any]:
+        run = play(
+            tmp_path_factory.mktemp("turned") / "small", turner(angle), toolset=TURNING, max_turns=6, limit=2, keep_images=1
+        )  # fmt: skip
+        return build_site([run], tmp_path_factory.mktemp("sites") / "turned").parent, list(
+            latest(read_records(run)).values()
+        )
+
+    return make
+
+
+@pytest.mark.parametrize("angle", [90, 180, 270])
+def test_a_turned_view_is_drawn_turned_and_masks_lie_on_it_where_they_do(open_site, turned, fakes, angle):
+    site, records = turned(angle)
+    tab = open_site(site)
+    for record in records:
+        stored = bool(record.images["turned_1"].file)
+        original = record.images["img_0"].size_wh
+        for turn, name, view in ((2, "view_2", "turned_1"), (4, "view_4", "zoom_3")):
+            page = tab.go(episode("blob-turner", record.index, turn), "canvas.marks")
+            assert page.locator(".gallery .name").inner_text() == name
+            place = record.images[name].objects[0]
+            inside, sure = expected(Mask.from_json(record.objects[place].mask), record.images[view])
+            assert 200 < inside.sum() < 2000 and ((drawn(page) > 0)[sure] == inside[sure]).all()
+            page.get_by_label("labels").check()
+            where = page.locator(".inset .where").count()
+            assert where == (view == "zoom_3"), "the part is shown on its source, turned or not"
+            notes = page.locator("figcaption").inner_text()
+            assert ("redrawn" in notes) is not stored
+        page = tab.go(episode("blob-turner", record.index, 1), ".gallery .frame")
+        assert record.images["turned_1"].size_wh == (original if angle == 180 else original[::-1])
+        page.wait_for_timeout(200)  # until it is painted
+        seen = decode_image(page.locator(".gallery .frame").screenshot(), where="the screenshot").pixels
+        sample = np.rot90(fakes.Blobs().sample("val", 1, record.index).images[0].pixels, -(angle // 90))
+        flat = np.abs(at_16(seen).astype(int) - at_16(sample)).max(axis=2) < 40
+        assert flat.mean() > 0.9, "the picture itself is turned the same way"
     tab.fine()
 
 

@@ -91,6 +91,9 @@ class EmbeddingCache(Generic[T]):
             found |= dict(zip(left, self.get(list(left.values()), embed), strict=True))
         return [found[image.hash] for image in images]
 
+    def __contains__(self, image: object) -> bool:
+        return isinstance(image, Image) and image.hash in self._kept
+
     def clear(self) -> bool:
         """Forget all embeddings; say whether there were any."""
         with self._lock:

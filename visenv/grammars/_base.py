@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -44,6 +45,8 @@ class Grammar(ABC):
     name: ClassVar[str]
     stop: ClassVar[tuple[str, ...]] = ()
     """Strings after which generation stops (the string is part of the reply)."""
+    sends_tools: ClassVar[bool] = False
+    """Whether the tools are sent beside the messages instead of being listed in the prompt."""
     error_codes: ClassVar[tuple[str, ...]]
     """The classes of malformed replies, mutually exclusive."""
 
@@ -58,6 +61,15 @@ class Grammar(ABC):
             tools=self.describe_tools(toolset), example=self.example(toolset), guidance=self.guide(toolset)
         )
         return filled.strip()
+
+    def tools_beside(self, toolset: Toolset) -> list[dict[str, Any]]:
+        """Return the tools in OpenAI's form, as they are sent beside the messages; none where the prompt lists them."""
+        return [tool.to_openai(self.coordinates) for tool in toolset.tools] if self.sends_tools else []
+
+    def prompt_hash(self, toolset: Toolset) -> str:
+        """Return the hex SHA-256 of all that a model is told about its tools: equal hashes, equal prompts."""
+        told = [self.system_prompt(toolset), *self.tools_beside(toolset)]
+        return hashlib.sha256(json.dumps(told, ensure_ascii=False).encode()).hexdigest()
 
     def describe_tools(self, toolset: Toolset) -> str:
         """Return the tools as the prompt lists them; empty where they are sent beside the messages."""
@@ -88,6 +100,14 @@ class Grammar(ABC):
     @abstractmethod
     def render(self, call: ToolCall, toolset: Toolset, thought: str = "") -> str:
         """Write a call; :meth:`parse` reads it back."""
+
+    def restore_stop(self, reply: str) -> str:
+        """Return a reply with the stop string that ended it; most endpoints leave that out of what they give."""
+        for stop in self.stop:
+            opening = stop.replace("</", "<", 1)
+            if reply.rfind(opening) > reply.rfind(stop):
+                return reply + stop
+        return reply
 
     def assistant_message(self, reply: str, turn: int, toolset: Toolset) -> dict[str, Any]:
         """Return the chat message of a reply that was given in this turn."""

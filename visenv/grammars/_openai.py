@@ -21,6 +21,7 @@ class OpenAIGrammar(Grammar):
     """
 
     name = "openai"
+    sends_tools = True
     error_codes = ("bad_message", "no_call", "two_calls", "bad_form", "bad_json")
 
     def describe_tools(self, toolset: Toolset) -> str:
@@ -73,11 +74,11 @@ class OpenAIGrammar(Grammar):
         except ParseError:
             return {"role": "assistant", "content": reply}
         function = {
-            "name": parsed.call["name"],
-            "arguments": json.dumps(parsed.call["arguments"], ensure_ascii=False),
+            "name": strict_json.encodable(parsed.call["name"]),
+            "arguments": strict_json.encodable(json.dumps(parsed.call["arguments"], ensure_ascii=False)),
         }
         call = {"id": f"call_{turn}", "type": "function", "function": function}
-        return {"role": "assistant", "content": parsed.thought or None, "tool_calls": [call]}
+        return {"role": "assistant", "content": strict_json.encodable(parsed.thought) or None, "tool_calls": [call]}
 
     def feedback_messages(
         self, text: str, images: list[dict[str, Any]], turn: int, *, answered_call: bool

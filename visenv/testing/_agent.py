@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from gymnasium.utils.env_checker import data_equivalence
 
 from .. import plugins
-from ..agent import Agent, EpisodeSpec, Player, Privilege, act_all, make_agent
+from ..agent import Agent, EpisodeSpec, Manner, Player, Privilege, act_all, make_agent
+from ..chat import Conversation
 from ..drivers import drive
-from ..env import STREAM, make_rules, make_task
+from ..env import STREAM, default_split, make_rules, make_task
 from ..episode import EndReason, Episode, Observation, Rules
-from ..errors import InfrastructureError, PluginError, TokenLimitError, UnsuitedError, short
+from ..errors import InfrastructureError, MissingDataError, PluginError, TokenLimitError, UnsuitedError, short
 from ..experts import ExpertSet, make_experts
 from ..task import Task
 from ..tools import Toolset
+from ..vision import ESTIMATE, make_vision
 from ._subject import Subject, check_given
 
 __all__ = ["check_agent"]
@@ -44,7 +46,7 @@ def check_agent(
 
     Args:
         agent: Name with options, or an agent.
-        tasks: What to play; by default one installed task for each kind of answer.
+        tasks: What to play; by default one installed task for each kind of answer, of those whose data is there.
         toolsets: What to play with; combinations that ``start`` refuses with ``UnsuitedError`` are left out.
         experts: Who stands behind the tools.
         num_episodes: Episodes of each combination.
@@ -63,6 +65,8 @@ def check_agent(
     name = getattr(made, "name", None)
     subject.need(isinstance(name, str) and name.strip() and name.isprintable(), f"its `name` is {short(name)}", expected="printable text", remedy="Set the class attribute: it stands in every table.")  # fmt: skip
     subject.need(callable(getattr(made, "start", None)), "it has no `start`", expected="`start(spec)` to return a player", remedy="See visenv.Agent.")  # fmt: skip
+    manner = getattr(made, "manner", Manner())
+    subject.need(isinstance(manner, Manner), f"its `manner` is {short(manner)}", expected="a visenv.Manner", remedy="Leave it out, or set one.")  # fmt: skip
     owned, again = make_experts(experts), make_agent(agent) if isinstance(agent, str) else made
     unsuited: list[str] = []
     ends: list[_Play] = []
@@ -73,7 +77,9 @@ def check_agent(
         for toolset in toolsets:
             tools = plugins.load("toolsets", toolset) if isinstance(toolset, str) else toolset
             where = subject.at(f"task {name!r} with toolset {tools.name!r}")
-            seats = _seats(name, task, make_rules(task, owned, toolset=tools), num_episodes, privilege)
+            rules = make_rules(task, owned, toolset=tools, grammar=manner.grammar or "hermes")
+            rules = replace(rules, vision=make_vision(manner.vision or ESTIMATE))
+            seats = _seats(name, task, rules, num_episodes, privilege)
             try:
                 ends += _check_combination(where, made, again, seats, owned, deterministic=deterministic)
             except UnsuitedError as refusal:
@@ -117,15 +123,16 @@ def _default_tasks() -> list[tuple[str, Task]]:
     for name in plugins.names("tasks"):
         try:
             task = make_task(name)
-            found.setdefault(str(task.kind), (name, task))
-        except PluginError:  # somebody else's broken package is no business of this agent
+            if str(task.kind) not in found:
+                task.num_samples(default_split(task), task.levels[0])
+                found[str(task.kind)] = name, task
+        except (PluginError, MissingDataError):  # what is broken or not there is no business of this agent
             continue
     return list(found.values())
 
 
 def _seats(name: str, task: Task, rules: Rules, num_episodes: int, privilege: Grant | None) -> list[_Seat]:
-    split = "val" if "val" in task.splits else task.splits[0]
-    level = task.levels[0]
+    split, level = default_split(task), task.levels[0]
     size = task.num_samples(split, level)
     indices = range(min(num_episodes, STREAM if size is None else size))
 
@@ -136,6 +143,7 @@ def _seats(name: str, task: Task, rules: Rules, num_episodes: int, privilege: Gr
             return EpisodeSpec(
                 task=name, split=split, level=level, kind=sample.target.kind, toolset=episode.toolset, max_turns=rules.max_turns,
                 seed=1000 + index, privilege=None if privilege is None else privilege(episode),
+                conversation=Conversation(episode),
             )  # fmt: skip
 
         return _Seat(start=lambda: Episode(sample, profile=task.profile, rules=rules), spec=spec)
@@ -174,8 +182,8 @@ def _play(subject: Subject, agent: Agent, seats: Sequence[_Seat], experts: Exper
         episode = seat.start()
         with subject.running("`start`", remedy="Raise UnsuitedError for what it cannot play.", allowed=(UnsuitedError, InfrastructureError)):  # fmt: skip
             player = agent.start(seat.spec(episode))
-        has_act = callable(getattr(player, "act", None)) or callable(getattr(agent, "act_batch", None))
-        subject.need(has_act, f"`start` gives {short(player)}", expected="a player with `act`, or an agent with `act_batch`", remedy="See visenv.Player.")  # fmt: skip
+        has_act = any(map(callable, (getattr(player, "act", None), getattr(player, "aact", None), getattr(agent, "act_batch", None))))  # fmt: skip
+        subject.need(has_act, f"`start` gives {short(player)}", expected="a player with `act` or `aact`, or an agent with `act_batch`", remedy="See visenv.Player.")  # fmt: skip
         plays.append(_Play(episode=episode, player=player))
     running = plays
     while running:
@@ -195,18 +203,20 @@ def _play(subject: Subject, agent: Agent, seats: Sequence[_Seat], experts: Exper
 
 def _ask(subject: Subject, agent: Agent, plays: Sequence[_Play], *, batch: bool) -> list[Any]:
     """Return the next action of each, ``FULL_CONTEXT`` of one whose context is full. Observations must stay as they are."""
-    if batch or not callable(getattr(plays[0].player, "act", None)):
+    has_batch, waits = hasattr(agent, "act_batch"), callable(getattr(plays[0].player, "aact", None))
+    if batch or not callable(getattr(plays[0].player, "act", None)) or (waits and not has_batch):
+        method = "`act_batch`" if has_batch else "`aact`"
         observations, kept = ([p.episode.observe() for p in plays] for _ in range(2))
         try:
-            with subject.running("`act_batch`", remedy="Return one action for each player.", allowed=(InfrastructureError, TokenLimitError)):  # fmt: skip
+            with subject.running(method, remedy="Return one action for each player.", allowed=(InfrastructureError, TokenLimitError)):  # fmt: skip
                 actions = act_all(agent, [p.player for p in plays], observations)
         except TokenLimitError:  # of one of them: as the runner does, each is asked alone
             if len(plays) == 1:
                 return [FULL_CONTEXT]
             return [action for play in plays for action in _ask(subject, agent, [play], batch=batch)]
-        subject.need(len(actions) == len(plays), f"`act_batch` gives {len(actions)} actions for {len(plays)} players", expected="one for each", remedy="Keep their order.")  # fmt: skip
+        subject.need(len(actions) == len(plays), f"{method} gives {len(actions)} actions for {len(plays)} players", expected="one for each", remedy="Keep their order.")  # fmt: skip
         _check_untouched(subject, observations, kept)
-        subject.need(all(a is not None for a in actions), "`act_batch` gives None for a player", expected="a tool call or text", remedy="Return one in every turn; raise TokenLimitError when a context is full.")  # fmt: skip
+        subject.need(all(a is not None for a in actions), f"{method} gives None for a player", expected="a tool call or text", remedy="Return one in every turn; raise TokenLimitError when a context is full.")  # fmt: skip
         return actions
     actions = []
     for play in plays:

@@ -166,7 +166,7 @@ def _segments(length: int, size: int) -> list[tuple[int, int]]:
 
 @tool(answers=[AnswerKind.MASK, AnswerKind.BOXES, AnswerKind.COUNT])
 def submit(context: ToolContext) -> ToolBody:
-    """Submit all current objects as the final answer. Drop the ones that do not belong to the answer first."""
+    """Submit all current objects as the final answer."""
     yield from ()
     if not context.objects:
         raise CallError(

@@ -1,7 +1,13 @@
 """The ``full`` toolset: detect, segment, refine, split, zoom and recall, with object ids that can be kept, dropped and undone.
 
-What it has beyond the published harnesses: ids for objects, keep/drop/undo, ``view`` to recall an archived image, an explicit
-"no such object". Objects live in pixels of the source image whatever view they were found in, so finds in patches and crops merge by themselves.
+What it has beyond the published harnesses, VisHarness's first of all (``visharness`` keeps it as it is):
+
+- Objects have ids and say how sure the expert was; each can be segmented, refined, kept or dropped alone, and every change undone.
+- Finds of one name that overlap on a source are one object, whatever views they were found in: there is no merge to call or to forget.
+  Objects live in pixels of their source.
+- ``view`` recalls any image. What comes back without a picture leaves the one before it in view, unless the memory is told otherwise.
+- What is submitted is what is left in the end; that nothing matches is an answer of its own, also after something was found.
+- A mistake is an observation. No tool makes more than 64 patches or images beyond a bound.
 """
 
 from __future__ import annotations
@@ -260,8 +266,8 @@ def crop(context: ToolContext, image: ImageName, x1: X, y1: Y, x2: X, y2: Y) -> 
     place = context.image(image)
     box = context.box_in(place, x1, y1, x2, y2)
     made = cut_region(context, place, box, name=f"crop_{context.turn}")
-    width, height = made.image.size_wh
-    return ToolResult(text=f"{made.name}: {width} x {height} px of {image}.", new_images=(made,), show=(made.name,))
+    size = context.write_size(made.image.size_wh)
+    return ToolResult(text=f"{made.name}: {size} of {image}.", new_images=(made,), show=(made.name,))
 
 
 @tool()
@@ -299,7 +305,6 @@ def upscale(context: ToolContext, image: ImageName, factor: Annotated[int, Integ
     """
     place = context.image(image)
     check_enlarged(place, factor)
-    width, height = place.size_wh
     (result,) = yield [UpscaleRequest(image=place.image, scale=factor)]
     assert isinstance(result, Upscaled)
     name = context.free_name(f"{image}_x{factor}")
@@ -307,7 +312,7 @@ def upscale(context: ToolContext, image: ImageName, factor: Annotated[int, Integ
         name=name, image=result.image, parent=image, to_parent=np.array([[1 / factor, 0, 0], [0, 1 / factor, 0]]),
         origin=f"{image} enlarged {factor} times",
     )  # fmt: skip
-    return ToolResult(text=f"{name}: {width * factor} x {height * factor} px.", new_images=(made,), show=(name,))
+    return ToolResult(text=f"{name}: {context.write_size(result.image.size_wh)}.", new_images=(made,), show=(name,))
 
 
 @tool(requires=["read"])

@@ -41,7 +41,7 @@ def prompt_box(context: ToolContext, image: ImageName, x1: X, y1: Y, x2: X, y2: 
     found = found_object(
         context, place, label="target", score=result.score, box_xyxy=box, mask=result.mask, prompt_box_xyxy=box
     )
-    if not result.mask.area_px:
+    if found.mask is None or not found.mask.area_px:
         return ToolResult(text=f"Nothing could be segmented in that box of {image}; the working mask is as before.")
     return _working(context, place, found, "box")
 
@@ -64,9 +64,8 @@ def prompt_point(
     """
     place = context.image(image)
     source = context.images[place.source]
-    known = next((o for o in context.objects if o.image == place.source), None)
-    if known is None and sign == "negative":
-        raise CallError("no_mask", "There is no working mask to correct. Start one with a box or a positive point.")
+    known = _mask_of(context, place)
+    _need_mask(known, sign)
     ((px, py),) = map_points([pixel_in(place, x, y)], place.to_source)
     click = (float(px), float(py))
     points = (*(known.points_xy if known else ()), click)
@@ -102,6 +101,15 @@ RSAGENT = Toolset(
     ),
 )
 """One mask, refined by looking."""
+
+
+def _mask_of(context: ToolContext, place: NamedImage) -> DetectedObject | None:
+    return next((o for o in context.objects if o.image == place.source), None)
+
+
+def _need_mask(known: DetectedObject | None, sign: str) -> None:
+    if known is None and sign == "negative":
+        raise CallError("no_mask", "There is no working mask to correct. Start one with a box or a positive point.")
 
 
 def _working(context: ToolContext, place: NamedImage, found: DetectedObject, how: str) -> ToolResult:

@@ -16,6 +16,7 @@ from ..arguments import ImageName, ObjectIds, Phrase
 from ..context import ToolContext, invert_matrix
 from ..drawing import draw_objects
 from ..experts import Detections, DetectRequest, Segmentation, SegmentRequest
+from ..memory import NamedImage
 from ..objects import DetectedObject
 from ..tools import CallError, NewImage, ToolBody, ToolResult, Toolset, tool
 from ._shared import cut_region, found_object, submit_choice, submit_count, submit_none
@@ -38,9 +39,7 @@ def segment_phrase(context: ToolContext, phrase: Phrase, image: ImageName = "img
         image: Name of the image.
     """
     place = context.image(image)
-    used = context.state.get("phrases", ())
-    if (image, phrase.strip().lower()) in used:
-        raise CallError("phrase_used", f"{phrase!r} was used on {image} before. Try another phrase.")
+    _need_unused(context, place, phrase)
     (found,) = yield [DetectRequest(image=place.image, phrase=phrase)]
     assert isinstance(found, Detections)
     boxes: list[Box] = [(x1, y1, x2, y2) for x1, y1, x2, y2 in found.boxes_xyxy.tolist()]
@@ -51,19 +50,10 @@ def segment_phrase(context: ToolContext, phrase: Phrase, image: ImageName = "img
         masks = [r.mask for r in results if isinstance(r, Segmentation)]
     objects: list[DetectedObject] = []
     for box, score, mask in zip(boxes, found.scores.tolist(), masks, strict=True):
-        if mask.area_px:
-            one = found_object(context, place, label=phrase, score=score, box_xyxy=box, mask=mask, prompt_box_xyxy=box)
+        one = found_object(context, place, label=phrase, score=score, box_xyxy=box, mask=mask, prompt_box_xyxy=box)
+        if one.mask is not None and one.mask.area_px:
             objects.append(replace(one, id=context.next_object_id + len(objects)))
-    state = {**context.state, "phrases": (*used, (image, phrase.strip().lower()))}
-    if not objects:
-        return ToolResult(text=f"No masks for {phrase!r}. Try another phrase.", objects=(), state=state)
-    shown = context.overlay(place, objects, f"masks for {phrase!r}")
-    listed = ", ".join(f"#{o.id}" for o in objects[:MOST_MASKS])
-    more = (
-        f". More than {MOST_MASKS}: too many to choose from, use a narrower phrase" if len(objects) > MOST_MASKS else ""
-    )
-    text = f"{len(objects)} masks for {phrase!r}: {listed}{more}."
-    return ToolResult(text=text, new_images=(shown,), show=(shown.name,), objects=tuple(objects), state=state)
+    return _found(context, place, phrase, objects)
 
 
 @tool(requires=["segment"])
@@ -113,6 +103,26 @@ SAM3AGENT = Toolset(
     ),
 )
 """Phrases, masks, a choice."""
+
+
+def _need_unused(context: ToolContext, place: NamedImage, phrase: str) -> None:
+    if (place.name, phrase.strip().lower()) in context.state.get("phrases", ()):
+        raise CallError("phrase_used", f"{phrase!r} was used on {place.name} before. Try another phrase.")
+
+
+def _found(context: ToolContext, place: NamedImage, phrase: str, objects: Sequence[DetectedObject]) -> ToolResult:
+    """Report the masks of a phrase, which is used now; they are all the objects there are."""
+    used = (*context.state.get("phrases", ()), (place.name, phrase.strip().lower()))
+    state = {**context.state, "phrases": used}
+    if not objects:
+        return ToolResult(text=f"No masks for {phrase!r}. Try another phrase.", objects=(), state=state)
+    shown = context.overlay(place, objects, f"masks for {phrase!r}")
+    listed = ", ".join(f"#{o.id}" for o in objects[:MOST_MASKS])
+    more = (
+        f". More than {MOST_MASKS}: too many to choose from, use a narrower phrase" if len(objects) > MOST_MASKS else ""
+    )
+    text = f"{_listed(objects)} for {phrase!r}: {listed}{more}."
+    return ToolResult(text=text, new_images=(shown,), show=(shown.name,), objects=tuple(objects), state=state)
 
 
 def _close_up(context: ToolContext, o: DetectedObject) -> tuple[NewImage, NewImage]:

@@ -1,16 +1,26 @@
 """The ``visharness`` toolset: VisHarness's six tools and its final answer; the policy names images and phrases, never coordinates.
 
-Source: ``fyw1999/VisHarness`` (semantics only; no code is used). Kept as published: results are per image and the latest of a
-kind overwrites earlier ones; ``SuperResolution`` and ``MergeBoxMask`` return text without a picture; the answer is what the
-last merge found, also when the turns run out; a merge cannot be retracted; same-image duplicates are not removed.
+Source: ``fyw1999/VisHarness`` (semantics only; no code is used). Kept as published, with what is weak about it (``full`` mends it):
+
+- Objects have no ids: none can be looked at, chosen, dropped or undone alone, and how sure an expert was is never told.
+- Results are per image, and the latest of a kind overwrites earlier ones.
+- Duplicates on one image stay, also in a merge, which removes only what two images both show.
+- ``SuperResolution`` and ``MergeBoxMask`` return text without a picture; nothing recalls an image, only tools take it by name.
+- The answer is what the last merge found, also when the turns run out. A merge cannot be retracted, only be followed by another; that
+  there is no target is said by answering without one.
 
 Different here:
 
 - ``SplitImageIntoPatches`` takes images and one patch size, where theirs maps each image to a size: flat arguments survive every trainer.
-- A merge without results is an observation, where theirs ends the run.
+- A merge without results, like any other mistake, is an observation, where theirs ends the run.
 - ``PhraseToBoxMask`` asks the detector and then the segmenter with each box, where theirs is one SAM 3 call.
+- ``PointToBoxMask`` does for "confidence" what its text says, the best of the segmenter's candidates by score, where theirs asks for one only.
 - Boxes are half-open, where theirs are one pixel short.
-- Whether images leave the view is the memory policy's business; ``memory="archive:blind"`` is theirs.
+- Results on an enlarged image are drawn at its full size, where theirs are shrunk back; no image is enlarged beyond a bound.
+- Several images can be given, options can be answered, and pictures stay as they are, where theirs are compressed at every step.
+- The prompt says that only a merge is scored and that there may be no target, of which theirs tells the teacher alone.
+- Whether images leave the view is the memory policy's business. ``--memory archive:blind`` is theirs, with which the agent has no image
+  in view after these two tools; the default keeps the newest.
 """
 
 from __future__ import annotations

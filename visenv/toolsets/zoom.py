@@ -55,7 +55,8 @@ def zoom(context: ToolContext, image: ImageName, x1: X, y1: Y, x2: X, y2: Y) -> 
         assert cut.to_parent is not None
         scale = np.array([[1 / factor, 1 / factor, 1], [1 / factor, 1 / factor, 1]])
         cut = replace(cut, image=Image(np.asarray(pixels, np.uint8)), to_parent=cut.to_parent * scale)
-    text = f"{cut.name}: {width} x {height} px of {image}" + (f", enlarged {factor} times." if factor > 1 else ".")
+    how = f", enlarged {factor} times" if factor > 1 else ""
+    text = f"{cut.name}: {context.write_size(cut.image.size_wh)} of {image}{how}."
     return ToolResult(text=text, new_images=(cut,), show=(cut.name,))
 
 

@@ -27,7 +27,7 @@ visenv.route = (() => {
 
   async function content() {
     const parts = location.hash.replace(/^#\/?/, "").split("/").filter(Boolean);
-    if (parts[0] === "task" && parts[1]) {
+    if (parts[0] === "task" && parts[1] && !visenv.index.asked) {
       const block = findBlock(parts[1]);
       if (!block) throw new Error("no such task in this site");
       const chosen =
@@ -44,6 +44,7 @@ visenv.route = (() => {
       if (!block) throw new Error("no such task in this site");
       return visenv.replay.render(block, wanted);
     }
+    if (visenv.index.asked) return visenv.replay.render(visenv.index.blocks[0], visenv.index.asked.episode);
     return visenv.board.render();
   }
 
@@ -57,7 +58,7 @@ visenv.route = (() => {
       made = el(
         "main",
         {},
-        el("nav.crumbs", {}, el("a", { href: "#/" }, "All tasks")),
+        el("nav.crumbs", {}, el("a", { href: "#/" }, visenv.index && visenv.index.asked ? "The answer" : "All tasks")),
         el("p.empty", { role: "alert" }, `This cannot be shown: ${brief(error.message, 200)}.`),
       );
     }

@@ -23,7 +23,8 @@ visenv.pane = (() => {
         shapes.set(place, visenv.view.shape(episode.objects[place].mask, episode.objects[place].box, purse));
       return shapes.get(place);
     }
-    const truthShapes = truth ? truthShapesOf(truth) : [];
+    const known = !truth || truth.known; // false where a person asked something of their own: nothing is scored
+    const truthShapes = truth && known ? truthShapesOf(truth) : [];
     const trouble = el("p.bad", { role: "alert", hidden: true });
 
     function go(turn) {
@@ -231,7 +232,7 @@ visenv.pane = (() => {
                     .slice(0, 40)
                     .map(([key, value]) => [
                       el("dt", {}, brief(key, 40)),
-                      el("dd", {}, box(plainValue(value), { limit: 400, tag: "div.box.inline" })),
+                      el("dd", {}, box(visenv.answer.plainValue(value), { limit: 400, tag: "div.box.inline" })),
                     ]),
                 )
               : el("span.soft", {}, "no arguments"),
@@ -359,12 +360,13 @@ visenv.pane = (() => {
         boxes = answer ? answer.boxes_xyxy : [];
       const number_ = Math.max(masks.length, boxes.length);
       const answered = Array.from({ length: number_ }, (_, i) =>
-        visenv.view.shape(masks[i] || null, masks[i] ? null : boxes[i] || null, purse),
+        visenv.view.shape(masks[i] || null, masks[i] && known ? null : boxes[i] || null, purse),
       );
       const lost = answered.filter((s) => s.broken).length;
       const items = () => [
-        ...(final.answer ? answered : []).map((shape) => ({
+        ...(final.answer ? answered : []).map((shape, i) => ({
           kind: "answer",
+          tag: known ? null : String(i + 1),
           shape,
           colour: visenv.view.ANSWER,
           fill: 0.45,
@@ -413,14 +415,14 @@ visenv.pane = (() => {
         el(
           "div.seen",
           {},
-          el("div.finalhead", {}, el("h3", {}, "Answer and truth"), number_ || truthShapes.length ? legend : null),
+          el("div.finalhead", {}, el("h3", {}, known ? "Answer and truth" : number_ ? "What was submitted" : "What was asked about"), number_ || truthShapes.length ? legend : null),
           pictures,
         ),
         el(
           "div.told",
           {},
           el("h3", {}, "Answer"),
-          el("p.big", {}, answerWords(answer, truth)),
+          el("p.big", {}, visenv.answer.words(answer, truth)),
           episode.unfit ? el("p.bad", {}, brief(episode.unfit, 200)) : null,
           lost
             ? el(
@@ -429,30 +431,13 @@ visenv.pane = (() => {
                 `${many(lost, "mask")} of the answer not drawn: together more than the ${(BUDGET / 1e6).toFixed(0)} million pixels that are drawn at a time.`,
               )
             : null,
-          el("h3", {}, "Truth"),
-          el("p.big", {}, truth ? truthWords(truth) : "not available"),
-          truth
-            ? null
-            : el(
-                "p.soft",
-                {},
-                episode.same_truth
-                  ? brief(episode.why || "the sample could not be made again", 200)
-                  : "the episode was played on another truth than the one the task gives now",
-              ),
-          el("h3", {}, "Score"),
-          episode.score === null ? el("p.big.bad", {}, "none") : el("p.big", {}, number(episode.score, 3)),
-          el(
-            "p.soft",
-            {},
-            `by ${brief(episode.profile, 60)}; ended: ${brief(episode.reason, 40).replaceAll("_", " ")}`,
-          ),
+          known ? visenv.answer.scored(episode, truth) : visenv.answer.submitted(episode),
           episode.failure ? [el("h3", {}, "What failed"), box(episode.failure)] : null,
-          episode.row ? [el("h3", {}, "The score as recorded"), rowList(episode.row)] : null,
+          episode.row ? [el("h3", {}, "The score as recorded"), visenv.answer.rowList(episode.row)] : null,
           episode.also
             .slice(0, 20)
-            .map(([name, row]) => [el("h3", {}, `As recorded by ${brief(name, 60)}`), rowList(row)]),
-          costs(episode),
+            .map(([name, row]) => [el("h3", {}, `As recorded by ${brief(name, 60)}`), visenv.answer.rowList(row)]),
+          visenv.answer.costs(episode, known),
         ),
       );
     }
@@ -468,72 +453,10 @@ visenv.pane = (() => {
     };
   }
 
-  const rowList = (row) =>
-    el(
-      "dl.row",
-      {},
-      Object.entries(row)
-        .slice(0, 60)
-        .map(([key, value]) => [
-          el("dt", {}, brief(key, 40)),
-          el("dd", {}, box(plainValue(value), { limit: 160, tag: "div.box.inline" })),
-        ]),
-    );
-
   const truthShapesOf = (truth) =>
     truth.masks.length
       ? truth.masks.map((m, i) => visenv.view.shape(m, null))
       : truth.boxes.map((b) => visenv.view.shape(null, b));
-
-  function costs({ costs: c, measured, reward, seed, attempts }) {
-    const lines = [
-      ["turns", c.turns],
-      ["tool calls", c.tool_calls],
-      ["invalid calls", c.invalid_calls],
-      ["visual tokens", c.visual_tokens],
-      ["largest prompt", c.max_visual_tokens],
-      ["reward", reward],
-      ["seconds", measured.seconds],
-      ["peak memory, MiB", measured.peak_memory_mib],
-      ["seed", seed],
-      ["attempts", attempts],
-    ];
-    return [
-      el("h3", {}, "Costs"),
-      el(
-        "dl.row",
-        {},
-        lines
-          .filter(([, v]) => v !== undefined && v !== null)
-          .map(([k, v]) => [
-            el("dt", {}, k),
-            el("dd", {}, k === "seed" ? String(v) : number(v, Number.isInteger(v) ? 0 : 3)),
-          ]),
-      ),
-    ];
-  }
-
-  function answerWords(answer, truth) {
-    if (!answer) return "none given";
-    if (answer.no_target) return "nothing matches";
-    if (answer.choice !== null) return quote(answer.choice, 200);
-    const count = answer.count !== null ? answer.count : answer.boxes_xyxy.length || answer.masks.length;
-    return truth && truth.kind === "count" ? String(count) : many(count, "object");
-  }
-
-  function truthWords(truth) {
-    if (truth.kind === "choice") return quote(truth.choice || "", 200);
-    if (truth.no_target) return "nothing matches";
-    const count = truth.boxes.length || truth.masks.length;
-    return truth.kind === "count" ? String(count) : many(count, "object");
-  }
-
-  function plainValue(value) {
-    if (typeof value === "string") return value;
-    if (Array.isArray(value) && value.every((v) => typeof v !== "object"))
-      return value.map(String).join(", ") || "none";
-    return JSON.stringify(value);
-  }
 
   const shortName = (image, parent) =>
     parent && image.name.startsWith(`${parent.name}_`) ? image.name.slice(parent.name.length + 1) : image.name;

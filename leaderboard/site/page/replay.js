@@ -1,8 +1,9 @@
 "use strict";
-// The replay: the question, the agents that were asked it, the turns, and one or two episodes side by side.
+// The replay: the question, the agents that were asked it, the turns, and one or two episodes side by side. It is the
+// whole site where a person asked something of their own: there is no truth then, and no score.
 
 visenv.replay = (() => {
-  const { el, named, name, box, brief, shorten, number, many } = visenv.text;
+  const { el, named, name, box, brief, shorten, number, many, visible } = visenv.text;
   const shared = { show: { masks: true, boxes: true, labels: true, truth: false } };
   let current = null; // what is on the page: {key, go(turn)}
 
@@ -45,7 +46,8 @@ visenv.replay = (() => {
     ]);
     // The truth is the task's own; an episode that was played on another one is not laid over it.
     const truthFor = (e) => (question && e.same_truth ? question : null);
-    const truth = question && episode.same_truth;
+    const truth = question && question.known && episode.same_truth;
+    const { asked } = visenv.index;
     const panes = [[row, episode], ...(other ? [[other, compared]] : [])].map(([r, e]) =>
       visenv.pane.make({ ...e, why: sample.why }, truthFor(e), heading(list, r, e), shared),
     );
@@ -139,16 +141,18 @@ visenv.replay = (() => {
     const page = el(
       "main.replay",
       {},
-      el(
-        "nav.crumbs",
-        { "aria-label": "Where this is" },
-        el("a", { href: "#/" }, "All tasks"),
-        " / ",
-        el("a", { href: visenv.board.taskLink(block) }, shorten(visenv.board.blockTitle(block), 60)),
-        " / ",
-        el("bdi", {}, brief(episode.sample, 80)),
-        neighbours(block, list, row),
-      ),
+      asked
+        ? el("p.eyebrow", {}, "visenv ask")
+        : el(
+            "nav.crumbs",
+            { "aria-label": "Where this is" },
+            el("a", { href: "#/" }, "All tasks"),
+            " / ",
+            el("a", { href: visenv.board.taskLink(block) }, shorten(visenv.board.blockTitle(block), 60)),
+            " / ",
+            el("bdi", {}, brief(episode.sample, 80)),
+            neighbours(block, list, row),
+          ),
       el(
         "header.question",
         {},
@@ -161,24 +165,26 @@ visenv.replay = (() => {
               `${brief(sample.why || "", 200)}. The run holds what the agent did, not what it was asked.`,
             ),
       ),
-      el(
-        "div.agents",
-        { role: "group", "aria-label": "The agents on this sample" },
-        same.map((r) =>
-          el(
-            "a.chip",
-            {
-              href: visenv.episodes.link(block, list, r, at === last ? "end" : 0),
-              "aria-current": r.player === row.player ? "true" : null,
-            },
-            named(list.players[r.player][1], 28),
-            visenv.index.runs.length > 1
-              ? el("span.run", {}, visenv.board.runName(list.players[r.player][0], 20))
-              : null,
-            el("b", {}, r.failed ? "failed" : number(r.score, 2)),
+      asked
+        ? null
+        : el(
+            "div.agents",
+            { role: "group", "aria-label": "The agents on this sample" },
+            same.map((r) =>
+              el(
+                "a.chip",
+                {
+                  href: visenv.episodes.link(block, list, r, at === last ? "end" : 0),
+                  "aria-current": r.player === row.player ? "true" : null,
+                },
+                named(list.players[r.player][1], 28),
+                visenv.index.runs.length > 1
+                  ? el("span.run", {}, visenv.board.runName(list.players[r.player][0], 20))
+                  : null,
+                el("b", {}, r.failed ? "failed" : number(r.score, 2)),
+              ),
+            ),
           ),
-        ),
-      ),
       el(
         "div.controls",
         {},
@@ -198,10 +204,13 @@ visenv.replay = (() => {
         {},
         panes.map((p) => p.element),
       ),
+      asked ? settings(asked.settings) : null,
     );
     current = { key, page, go, move: (by) => move(by === "start" ? 0 : by === "end" ? last : at + by) };
     go(wanted.turn);
-    document.title = `${name(episode.agent, 40)} on ${brief(episode.sample, 60)} \u2013 visenv report`;
+    document.title = asked
+      ? `${brief(question.instruction, 60)} \u2013 visenv ask`
+      : `${name(episode.agent, 40)} on ${brief(episode.sample, 60)} \u2013 visenv report`;
     return page;
   }
 
@@ -238,14 +247,32 @@ visenv.replay = (() => {
       {},
       el("h2", {}, named(episode.agent, 60)),
       visenv.index.runs.length > 1 ? el("span.run", {}, visenv.board.runName(run, 30)) : null,
-      visenv.board.seal(run),
+      visenv.index.asked ? null : visenv.board.seal(run),
       episode.failed
         ? el("b.bad", {}, "failed")
-        : el("b.scorevalue", { title: `by ${brief(episode.profile, 60)}` }, number(episode.score, 3)),
+        : visenv.index.asked
+          ? null
+          : el("b.scorevalue", { title: `by ${brief(episode.profile, 60)}` }, number(episode.score, 3)),
       el(
         "span.soft",
         {},
         `${brief(episode.reason, 40).replaceAll("_", " ")} \u00b7 ${many(c.turns, "turn")} \u00b7 ${c.visual_tokens.toLocaleString("en")} visual tokens`,
+      ),
+    );
+  }
+
+  function settings(pairs) {
+    return el(
+      "details.settings",
+      {},
+      el("summary", {}, "Everything that was set"),
+      el(
+        "dl",
+        {},
+        pairs.map(([key, value]) => [
+          el("dt", {}, brief(key, 60)),
+          el("dd", { dir: "auto" }, visible(String(value).slice(0, 3000))),
+        ]),
       ),
     );
   }

@@ -232,10 +232,19 @@ visenv.view = (() => {
     };
   }
 
-  /** A small map of where a view lies in the picture it was cut from; null when it shows all of it, or is turned. */
-  function inset({ size: [w, h], to_source: [a, b, c, d, e, f], source }) {
+  /** A small map of where a view lies in the picture it was cut from; null when it shows all of it, or lies askew. */
+  function inset({ size: [w, h], to_source, source }) {
     const [W, H] = source.size;
-    if (b || d || !(a > 0) || !(e > 0) || !source.file || a * w * e * h > 0.9 * W * H) return null;
+    const [a, b, , d, e] = to_source;
+    if (((b || d) && (a || e)) || !source.file) return null;
+    const [x1, y1] = map(to_source, 0, 0),
+      [x2, y2] = map(to_source, w, h);
+    const left = Math.min(x1, x2),
+      right = Math.max(x1, x2),
+      top = Math.min(y1, y2),
+      bottom = Math.max(y1, y2);
+    const area = (right - left) * (bottom - top);
+    if (!(area > 0) || area > 0.9 * W * H) return null;
     const cut = (v) => `${Math.max(0, Math.min(100, 100 * v)).toFixed(2)}%`;
     const where = el("i.where"),
       made = el(
@@ -250,10 +259,10 @@ visenv.view = (() => {
       );
     made.style.setProperty("--ratio", String(Math.max(0.3, Math.min(4, W / H || 1))));
     for (const [side, v] of [
-      ["left", c / W],
-      ["top", f / H],
-      ["right", 1 - (c + a * w) / W],
-      ["bottom", 1 - (f + e * h) / H],
+      ["left", left / W],
+      ["top", top / H],
+      ["right", 1 - right / W],
+      ["bottom", 1 - bottom / H],
     ])
       where.style.setProperty(side, cut(v));
     return made;

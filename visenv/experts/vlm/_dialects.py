@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from ...vision import smart_resize
 from .._protocol import Capability
 
-__all__ = ["DIALECTS", "Dialect", "resized_wh"]
+__all__ = ["DIALECTS", "Dialect"]
 
 Form = Literal["tags", "triples", "json"]
-
-FACTOR_PX = 28
-SMALLEST_VIEW_PX = 56 * 56
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,29 +29,8 @@ class Dialect:
         """Return the coordinates of the lower right corner of a picture of some size."""
         if self.extent is not None:
             return self.extent, self.extent
-        width, height = resized_wh(size_wh, view_pixels)
+        width, height = smart_resize(size_wh, factor_px=28, min_pixels=56 * 56, max_pixels=view_pixels)
         return float(width), float(height)
-
-
-def resized_wh(size_wh: tuple[int, int], view_pixels: int) -> tuple[int, int]:
-    """Return the size to which Qwen2.5-VL brings a picture: multiples of 28, of at most ``view_pixels`` together.
-
-    Example:
-        >>> resized_wh((640, 480), 12_845_056), resized_wh((640, 480), 100_000)
-        ((644, 476), (364, 252))
-
-    Source: what ``smart_resize`` of Qwen2-VL's processor in Transformers computes; it also refuses pictures more than 200 times as
-    long as wide, which is left to the server.
-    """
-    width, height = size_wh
-    sides = [round(side / FACTOR_PX) * FACTOR_PX for side in (width, height)]
-    if sides[0] * sides[1] > view_pixels:
-        shrink = math.sqrt(width * height / view_pixels)
-        sides = [max(FACTOR_PX, math.floor(side / shrink / FACTOR_PX) * FACTOR_PX) for side in (width, height)]
-    elif sides[0] * sides[1] < SMALLEST_VIEW_PX:
-        grow = math.sqrt(SMALLEST_VIEW_PX / (width * height))
-        sides = [math.ceil(side * grow / FACTOR_PX) * FACTOR_PX for side in (width, height)]
-    return sides[0], sides[1]
 
 
 READ_PLAIN: str = (

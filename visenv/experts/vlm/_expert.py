@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
-import os
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -14,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ExpertError, TemporaryExpertError, bad_value, unknown_name
+from ...completions import find_endpoint
+from ...encoding import to_data_url
+from ...errors import ExpertError, TemporaryExpertError, unknown_name
 from ...images import Image
 from .._options import check_count, check_number
 from .._protocol import (
@@ -100,13 +100,7 @@ class VLM(Expert):
         self._threads = check_count("threads", threads, high=256)
         self._view_pixels = check_count("view_pixels", view_pixels, low=56 * 56, high=2**27)
         check_count("max_tokens", max_tokens)
-        address = url or os.environ.get("OPENAI_BASE_URL", "")
-        if not address.startswith(("http://", "https://")):
-            raise bad_value(
-                "url", address, expected="an address such as http://localhost:8000/v1",
-                remedy="Pass url=… or set OPENAI_BASE_URL.",
-            )  # fmt: skip
-        key_env = key_env or ("" if url else "OPENAI_API_KEY")
+        address, key = find_endpoint(url, key_env)
         self.dialect = DIALECTS[style]
         self.capabilities = frozenset(self.dialect.prompts)
         self.version = f"1-{style}-{'-'.join(model.split())}"
@@ -114,9 +108,7 @@ class VLM(Expert):
         if self.dialect.extent is None:
             settings["view_pixels"] = view_pixels
         self.weights_hash = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-        self.endpoint = Endpoint(
-            model, address, os.environ.get(key_env, "") if key_env else "", timeout_s=timeout_s, max_tokens=max_tokens
-        )
+        self.endpoint = Endpoint(model, address, key, timeout_s=timeout_s, max_tokens=max_tokens)
         self._urls: EmbeddingCache[str] = EmbeddingCache(limit_bytes=KEPT_URL_BYTES, size_of=len)
 
     def run(self, requests: Sequence[Request]) -> list[Result | ExpertError]:
@@ -202,7 +194,7 @@ class VLM(Expert):
         return found
 
     def _ask(self, image: Image, prompt: str, stop: threading.Event) -> Reply:
-        (url,) = self._urls.get([image], lambda images: [_to_url(one) for one in images])
+        (url,) = self._urls.get([image], lambda images: [to_data_url(one) for one in images])
 
         def sleep(seconds: float) -> None:
             if stop.wait(seconds):
@@ -254,10 +246,6 @@ class VLM(Expert):
         whole = [" ".join(str(one).split()) for one in texts]
         keep = [k for k, line in enumerate(whole) if line and (boxes[k, 2:] > boxes[k, :2]).all()]
         return TextLines(lines=tuple(whole[k] for k in keep), boxes_xyxy=boxes[keep])
-
-
-def _to_url(image: Image) -> str:
-    return f"data:image/png;base64,{base64.b64encode(image.to_png()).decode('ascii')}"
 
 
 def _label(given: Any, phrase: str) -> str:
