@@ -142,9 +142,7 @@ def _notes(asked: Asked) -> list[str]:
     found = []
     by_number = asked.answer is not None and asked.answer.count is not None
     if asked.num_elsewhere and asked.kind is not AnswerKind.CHOICE and not by_number:
-        found.append(
-            f"{asked.num_elsewhere} objects were found on other pictures than the first: the answer holds none of them."
-        )
+        found.append(f"Found on other pictures than the first: {asked.num_elsewhere}. The answer holds none of these.")
     if asked.experts.get("detect", "").startswith("embedded"):
         found.append(
             "The embedded detector knows the drawn objects of EmojiWorld only. For photographs name another with --experts; "

@@ -6,7 +6,6 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -31,6 +30,7 @@ from .errors import (
     unknown_name,
 )
 from .experts import ExpertSet, ExpertsSpec, make_experts
+from .function_agent import FunctionAgent
 from .grammars import make_grammar
 from .images import Image, load_image
 from .memory import make_policy
@@ -186,17 +186,6 @@ def _end(episode: Episode, error: BaseException) -> str | None:
     return None if full else say(error)
 
 
-@dataclass(slots=True)
-class _Function:
-    """A function as an agent, and as its only player."""
-
-    name: str
-    act: Callable[[Observation], Action]
-
-    def start(self, spec: EpisodeSpec) -> _Function:
-        return self
-
-
 def _cast(agent: str | Agent | Callable[[Observation], Action]) -> tuple[Agent, str]:
     """Return an agent and what it is called."""
     if isinstance(agent, str):
@@ -209,8 +198,8 @@ def _cast(agent: str | Agent | Callable[[Observation], Action]) -> tuple[Agent, 
     if isinstance(agent, Agent):
         return agent, agent.name
     if callable(agent):
-        name = getattr(agent, "__name__", type(agent).__name__)
-        return _Function(name, agent), name
+        made = FunctionAgent(agent)
+        return made, made.name
     raise bad_value("agent", agent, expected="a name, an agent, or a function that returns the next call")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .agent import EpisodeSpec, Manner, Player
@@ -35,7 +35,7 @@ class FunctionAgent:
     function: Callable[[Observation], Action | Awaitable[Action]]
     name: str = ""
     """By default the function's own."""
-    manner: Manner = Manner()
+    manner: Manner = field(default_factory=Manner)
 
     def __post_init__(self) -> None:
         if not callable(self.function):

@@ -8,9 +8,9 @@ from string import Template
 from typing import Any
 
 from visenv import AnswerKind, EpisodeSpec, ToolCall
-from visenv.completions import Completion, CompletionRequest, Sampling
+from visenv.completions import Completion
 from visenv.coordinates import Coordinates
-from visenv.errors import TokenLimitError, UnsuitedError
+from visenv.errors import UnsuitedError
 from visenv.experts.vlm import ReplyError
 from visenv.tools import express_call
 
@@ -72,7 +72,7 @@ class OneShotMLLMPlayer(ZeroShotPlayer):
 
     async def _begin(self, instruction: str) -> str:
         """Ask, and return the first call with the reply as its thought."""
-        completion = await self._ask(instruction)
+        completion = await self._question(instruction)
         try:
             self._plan = self._plan_of(completion)
         except ReplyError as error:
@@ -89,27 +89,17 @@ class OneShotMLLMPlayer(ZeroShotPlayer):
     def _coordinates(self) -> Coordinates:
         return self.conversation.grammar.coordinates.seen_by(self.conversation.vision)
 
-    async def _ask(self, instruction: str) -> Completion:
+    async def _question(self, instruction: str) -> Completion:
         """Put the question, with the source images before it."""
-        agent, conversation = self.agent, self.conversation
+        conversation = self.conversation
         pictures = conversation.messages()[-1]["content"][:-1]
         self._size_wh = next(part["image"] for part in pictures if part["type"] == "image").size_wh
         name = "choice" if self._spec.kind is AnswerKind.CHOICE else "boxes"
         text = Template((files(__package__) / "prompts" / f"{name}.md").read_text(encoding="utf-8")).substitute(
             instruction=instruction, coordinates=conversation.grammar.coordinates.sentence
         )
-        request = CompletionRequest(
-            messages=[{"role": "user", "content": [*pictures, {"type": "text", "text": text.strip()}]}],
-            vision=conversation.vision,
-            sampling=Sampling(
-                temperature=agent.temperature, top_p=agent.top_p, max_tokens=agent.max_tokens, seed=self.seed % 2**31
-            ),
-        )  # fmt: skip
-        completion = await agent.completer.complete(request)
-        if completion.finish == "context_full":
-            raise TokenLimitError("The prompt is longer than the model's context.")
-        self._count(completion)
-        return completion
+        content = [*pictures, {"type": "text", "text": text.strip()}]
+        return await self.ask([{"role": "user", "content": content}], turn=0)
 
     def _plan_of(self, completion: Completion) -> list[ToolCall]:
         """Return the calls that a reply asks for."""

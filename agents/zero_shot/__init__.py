@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from visenv import EpisodeSpec, Toolset
 from visenv.agent import Manner
 from visenv.background import run_in_background
+from visenv.chat import Message
 from visenv.completions import Completion, CompletionRequest, Sampling, make_completer
 from visenv.errors import TokenLimitError, UnsuitedError, bad_value
 from visenv.grammars import Grammar, ParseError, make_grammar
@@ -38,7 +40,7 @@ class ZeroShot:
         backend: str = "openai",
         grammar: str = "hermes",
         coordinates: str = "thousandths",
-        vision: str = "estimate",
+        vision: str = "",
         temperature: float = 0.0,
         top_p: float = 1.0,
         max_tokens: int = 2048,
@@ -57,7 +59,8 @@ class ZeroShot:
             backend: ``openai`` (any compatible endpoint), ``transformers`` or ``vllm`` (in this process).
             grammar: How it writes calls: ``hermes``, ``qwen-xml``, ``openai``, ``json``, ``rsagent`` or ``sam3agent``.
             coordinates: How it writes places: ``thousandths`` (0-1000), ``pixels`` (of the picture as it sees it) or ``fractions``.
-            vision: How it takes pictures in, such as ``qwen2.5-vl`` or ``qwen3-vl``; ``estimate`` for models without a family here.
+            vision: How it takes pictures in, such as ``qwen2.5-vl`` or ``qwen3-vl``. By default as the checkpoint says with
+                ``transformers``, if its family is known; else ``estimate``, which fits any model.
             temperature: 0 takes the likeliest token; above, replies are drawn with the episode's seed.
             top_p: Share of the likeliest tokens that replies are drawn from.
             max_tokens: Longest reply.
@@ -76,7 +79,6 @@ class ZeroShot:
             UnknownNameError: No such backend, grammar, coordinates or vision.
             MissingExtraError: The backend's package is not installed.
         """
-        make_vision(vision)
         written = grammar if coordinates == "thousandths" else f"{grammar}:coordinates={coordinates}"
         for name, value, most in (("temperature", temperature, 10.0), ("top_p", top_p, 1.0)):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
@@ -89,12 +91,12 @@ class ZeroShot:
         for name, price in (("input_price", input_price), ("output_price", output_price)):
             if isinstance(price, bool) or not isinstance(price, (int, float)) or not 0 <= price < 1e9:
                 raise bad_value(name, price, expected="US dollars for a million tokens")
-        make_grammar(written)
-        self.manner = Manner(grammar=written, vision=vision, in_flight=in_flight)
+        make_grammar(written), make_vision(vision or "estimate")
         self.temperature, self.top_p, self.max_tokens = float(temperature), float(top_p), max_tokens
         self.context_tokens = context_tokens
         self.prices = {"prompt_tokens": input_price / 1e6, "completion_tokens": output_price / 1e6}
         self.completer = make_completer(model, backend=backend, cache=cache, replay=replay, **options)
+        self.manner = Manner(grammar=written, vision=vision or self.completer.vision, in_flight=in_flight)
 
     def start(self, spec: EpisodeSpec) -> ZeroShotPlayer:
         """Return a player for one episode.
@@ -131,23 +133,32 @@ class ZeroShotPlayer:
             TokenLimitError: The context is full.
             CompletionError: The model cannot be asked; the episode fails.
         """
-        completion = await self.ask(observation["turn"])
         grammar = self.conversation.grammar
+        completion = await self.ask(
+            self.conversation.messages(), self.conversation.tools, turn=observation["turn"], stop=grammar.stop
+        )
         if grammar.sends_tools:
             return {"content": completion.content or None, "tool_calls": list(completion.tool_calls)}
         reply = _put_back(completion, grammar, self.toolset)
         return grammar.restore_stop(reply) if completion.finish == "stop" else reply
 
-    async def ask(self, turn: int) -> Completion:
-        """Return the reply to the prompt of now."""
-        agent, conversation = self.agent, self.conversation
+    async def ask(
+        self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = (), *, turn: int, stop: Sequence[str] = ()
+    ) -> Completion:
+        """Return the reply to a prompt, its tokens counted.
+
+        Raises:
+            TokenLimitError: The context is full.
+            CompletionError: The model cannot be asked.
+        """
+        agent = self.agent
         if agent.context_tokens and self._context_tokens >= agent.context_tokens:
             raise TokenLimitError(f"{self._context_tokens} tokens are in the context of {agent.context_tokens}.")
         request = CompletionRequest(
-            messages=conversation.messages(), tools=conversation.tools, vision=conversation.vision,
+            messages=messages, tools=tools, vision=self.conversation.vision,
             sampling=Sampling(
                 temperature=agent.temperature, top_p=agent.top_p, max_tokens=agent.max_tokens,
-                seed=(self.seed * 1_000_003 + turn) % SEEDS, stop=conversation.grammar.stop,
+                seed=(self.seed * 1_000_003 + turn) % SEEDS, stop=tuple(stop),
             ),
         )  # fmt: skip
         completion = await agent.completer.complete(request)

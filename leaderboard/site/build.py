@@ -106,8 +106,12 @@ def site_data(
     folder.sweep()
     rows = [
         {
-            "place": at, "run": read[number].label, "check": checks[number]["state"],
-            "toolset": read[number].info.toolset, "memory": read[number].info.memory, **plain(dataclasses.asdict(row)),
+            "place": at,
+            "run": read[number].label,
+            "check": checks[number]["state"],
+            "toolset": read[number].info.toolset,
+            "memory": read[number].info.memory,
+            **plain(dataclasses.asdict(row)),
         }  # fmt: skip
         for place in places
         for at, number, row in table_rows(read, place, forged)

@@ -56,7 +56,6 @@ class Server:
                 env={**os.environ, **OFFLINE, **quiet},
                 stdout=log,
                 stderr=log,
-                start_new_session=True,
             )
         deadline = time.monotonic() + 120
         while not self._hears():

@@ -556,7 +556,8 @@ def test_the_command(run, tmp_path, capsys, monkeypatch):
     assert visenv(run, "--out", tmp_path / "site") == 0
     out, err = capsys.readouterr()
     assert (
-        out == f"Report: {tmp_path / 'site' / 'index.html'}\n"
+        out.startswith("Mean costs of an episode\nrun ")
+        and out.endswith(f"\n\nReport: {tmp_path / 'site' / 'index.html'}\n")
         and "40/40 records checked and written" in err
         and "\x1b" not in out + err
     )

@@ -77,11 +77,9 @@ class OpenAICompleter(Completer):
         def connect() -> Any:
             # aiohttp: a fraction of httpx's work for each request among a hundred. Retries are ours, and so is where
             # pictures go: no redirects.
-            client = DefaultAioHttpClient(
-                timeout=timeout_s, follow_redirects=False, event_hooks={"response": [self._bound]}
-            )
+            client = DefaultAioHttpClient(timeout=None, follow_redirects=False, event_hooks={"response": [self._bound]})
             return openai.AsyncOpenAI(
-                base_url=address, api_key=key or "none", max_retries=0, timeout=timeout_s, http_client=client,
+                base_url=address, api_key=key or "none", max_retries=0, timeout=None, http_client=client,
                 default_headers={"Accept-Encoding": "identity"},
             )  # fmt: skip
 
@@ -149,7 +147,7 @@ class OpenAICompleter(Completer):
                 # Not `chat.completions.create`: it walks through every message to check what our types say already, which
                 # takes five times as long as all the rest.
                 reply = await self._client.post("/chat/completions", cast_to=object, body=body)
-        except (self._package.APITimeoutError, TimeoutError):
+        except TimeoutError:
             raise TemporaryCompletionError(f"{self.where} gave no reply within {self._timeout_s:g} s.") from None
         except self._package.APIStatusError as error:
             return self._refused(error)

@@ -110,6 +110,8 @@ class Completer(ABC):
 
     identity: str
     """What its replies depend on beside the request, such as the model's name; without addresses and secrets."""
+    vision: str | None = None
+    """The family of :mod:`visenv.vision` by whose rules the model's pictures are sized, if that is known."""
 
     @abstractmethod
     async def complete(self, request: CompletionRequest) -> Completion:

@@ -34,7 +34,7 @@ class RecordingCompleter(Completer):
             folder: Where replies are kept.
             identity: The model's name, under which they are. Other weights under the same name need another folder.
         """
-        self.inner, self.identity = inner, identity
+        self.inner, self.identity, self.vision = inner, identity, inner.vision
         self._folder = _Folder(folder)
         self._asked: dict[str, asyncio.Task[Completion]] = {}
 

@@ -37,9 +37,6 @@ class TransformersCompleter(BatchedCompleter):
     such as ``<|im_end|>``, get a space inside. A model's native tool calls are understood as ``<tool_call>`` JSON only.
     """
 
-    vision: str | None
-    """The family of :mod:`visenv.vision` by whose rules its pictures are sized, with its limits; ``None`` if it is another."""
-
     def __init__(
         self, model: str, *, device: str = "auto", dtype: str = "auto", batch_size: int = 8, revision: str = ""
     ) -> None:

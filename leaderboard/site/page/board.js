@@ -398,12 +398,6 @@ visenv.board = (() => {
 
   const failed = (count) => (count ? el("span.bad", {}, String(count)) : "0");
 
-  const MODEL_COSTS = [
-    ["read", "prompt_tokens", 0, "Tokens of the prompts, as the model's server counts them"],
-    ["written", "completion_tokens", 0, "Tokens of the replies"],
-    ["US$", "cost_usd", 4, "At the prices that the agent was given"],
-  ];
-
   function blockTable(block) {
     const rows = block.rows.map((row, order) => ({ ...row, order }));
     const profile = block.profiles.length === 1 ? block.profiles[0] : null;
@@ -465,7 +459,9 @@ visenv.board = (() => {
         cost("seconds", "seconds", 2, "Wall clock, among neighbours"),
         cost("tokens", "max_visual_tokens", 0, "Visual tokens of the largest prompt", "peak"),
         cost("MiB", "memory_mib", 0, "Peak memory of a process", "peak"),
-        ...MODEL_COSTS.filter(([, key]) => block.rows.some((r) => r[key] !== null)).map((one) => cost(...one)),
+        ...["prompt_tokens", "completion_tokens", "cost_usd"]
+          .filter((key) => block.rows.some((r) => r[key] !== null))
+          .map((key) => cost(key.replaceAll("_", " "), key, key === "cost_usd" ? 4 : 0, "As the model's server says")),
         {
           title: "ended",
           kind: "ended",
