@@ -92,7 +92,10 @@ class Agent(Protocol):
     on the class ``LOCAL``, the names of options that say where it runs and not how it plays: records do not name them.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Its name in tables and records."""
+        ...
 
     def start(self, spec: EpisodeSpec) -> Player:
         """Return a player for one episode."""

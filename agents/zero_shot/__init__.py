@@ -30,7 +30,7 @@ class ZeroShot:
 
     name = "zero-shot"
     LOCAL = frozenset(
-        {"cache", "in_flight", "key_env", "patience_s", "replay", "send_stop", "stream", "timeout_s", "url"}
+        "cache in_flight input_price key_env output_price patience_s replay send_stop stream timeout_s url".split()
     )
 
     def __init__(
@@ -63,7 +63,7 @@ class ZeroShot:
                 ``transformers``, if its family is known; else ``estimate``, which fits any model.
             temperature: 0 takes the likeliest token; above, replies are drawn with the episode's seed.
             top_p: Share of the likeliest tokens that replies are drawn from.
-            max_tokens: Longest reply.
+            max_tokens: Longest reply; 0 leaves that to the endpoint.
             context_tokens: Longest prompt and reply together, after which the episode ends as ``token_limit``; 0 leaves that to the
                 server.
             in_flight: Episodes that wait for the model at the same time.
@@ -84,7 +84,7 @@ class ZeroShot:
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
                 raise bad_value(name, value, expected=f"a number from 0 to {most:g}")
         for name, count, least in (
-            ("max_tokens", max_tokens, 1), ("context_tokens", context_tokens, 0), ("in_flight", in_flight, 1),
+            ("max_tokens", max_tokens, 0 if backend == "openai" else 1), ("context_tokens", context_tokens, 0), ("in_flight", in_flight, 1),
         ):  # fmt: skip
             if isinstance(count, bool) or not isinstance(count, int) or count < least:
                 raise bad_value(name, count, expected=f"an integer of at least {least}")
@@ -96,7 +96,7 @@ class ZeroShot:
         self.context_tokens = context_tokens
         self.prices = {"prompt_tokens": input_price / 1e6, "completion_tokens": output_price / 1e6}
         self.completer = make_completer(model, backend=backend, cache=cache, replay=replay, **options)
-        self.manner = Manner(grammar=written, vision=vision or self.completer.vision, in_flight=in_flight)
+        self.manner = Manner(grammar=written, vision=vision or self.completer.vision or "estimate", in_flight=in_flight)
 
     def start(self, spec: EpisodeSpec) -> ZeroShotPlayer:
         """Return a player for one episode.

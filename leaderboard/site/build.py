@@ -112,7 +112,7 @@ def site_data(
             "toolset": read[number].info.toolset,
             "memory": read[number].info.memory,
             **plain(dataclasses.asdict(row)),
-        }  # fmt: skip
+        }
         for place in places
         for at, number, row in table_rows(read, place, forged)
     ]

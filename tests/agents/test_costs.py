@@ -26,7 +26,9 @@ def look(body: dict[str, Any], number: int) -> Said:
     call = {"name": "PhraseToBoxMask", "arguments": {"images": ["img_0"], "phrase": PHRASES[turn % 4]}}
     if turn == 11:
         call = {"name": "Answer", "arguments": {"final_answer": "Done."}}
-    pictures = sum(p["type"] == "image_url" for m in body["messages"] if isinstance(m["content"], list) for p in m["content"])
+    pictures = sum(
+        p["type"] == "image_url" for m in body["messages"] if isinstance(m["content"], list) for p in m["content"]
+    )
     return Said(body=chat_body(f"<tool_call>{json.dumps(call)}</tool_call>", usage=(100 + 324 * pictures, 20)))
 
 
@@ -47,7 +49,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_archived_memory_sends_at_most_a_quarter_of_the_visual_tokens(runs: list[Path], tmp_path: Path) -> None:
     result = CliRunner().invoke(make_app(), ["report", *map(str, runs), "--out", str(tmp_path / "site")])
     assert result.exit_code == 0, result.output
-    lines = {line.split()[0]: re.split(r"  +", line) for line in result.stdout.splitlines() if line.startswith(("append", "archive"))}
+    lines = {
+        line.split()[0]: re.split(r"  +", line)
+        for line in result.stdout.splitlines()
+        if line.startswith(("append", "archive"))
+    }
     headings = re.split(r"  +", next(line for line in result.stdout.splitlines() if line.startswith("run ")))
     costs = {
         run: dict(zip(headings, (float(c.replace(",", "")) if c[0].isdigit() else c for c in cells), strict=True))

@@ -39,7 +39,9 @@ def drawn() -> Image:
 
 
 SCENE = np.asarray(
-    next(s for i in range(50) if (s := make_task("EmojiReason").sample("val", 2, i)).images[0].size_wh == (512, 512)).images[0].pixels
+    next(s for i in range(50) if (s := make_task("EmojiReason").sample("val", 2, i)).images[0].size_wh == (512, 512))
+    .images[0]
+    .pixels
 )
 PICTURES: list[Image] = []
 

@@ -48,16 +48,19 @@ class Talker:
 
 
 def run(tmp_path: Path, *agents: Any, limit: int = 2, **settings: Any) -> list[Any]:
-    run_bench(
-        RunSettings(agents=agents, tasks=["EmojiRef"], limit=limit, **settings), tmp_path / "run", patience=NOW
-    )
+    run_bench(RunSettings(agents=agents, tasks=["EmojiRef"], limit=limit, **settings), tmp_path / "run", patience=NOW)
     return list(read_records(tmp_path / "run"))
 
 
 def test_each_agent_is_read_in_its_own_grammar(tmp_path: Path) -> None:
-    xml = "<tool_call>\n<function=segment_box>\n<parameter=image>\nimg_0\n</parameter>\n" + "".join(
-        f"<parameter={name}>\n{value}\n</parameter>\n" for name, value in (("x1", 50), ("y1", 60), ("x2", 400), ("y2", 380))
-    ) + "</function>\n</tool_call>"
+    xml = (
+        "<tool_call>\n<function=segment_box>\n<parameter=image>\nimg_0\n</parameter>\n"
+        + "".join(
+            f"<parameter={name}>\n{value}\n</parameter>\n"
+            for name, value in (("x1", 50), ("y1", 60), ("x2", 400), ("y2", 380))
+        )
+        + "</function>\n</tool_call>"
+    )
     hermes = f"<tool_call>{json.dumps({'name': 'segment_box', 'arguments': {'image': 'img_0', 'x1': 50, 'y1': 60, 'x2': 400, 'y2': 380}})}</tool_call>"
     one = Talker([xml, NONE], name="xml", manner=Manner(grammar="qwen-xml:coordinates=pixels", vision="qwen2.5-vl"))
     two = Talker([hermes, NONE], name="plain")
@@ -67,7 +70,9 @@ def test_each_agent_is_read_in_its_own_grammar(tmp_path: Path) -> None:
     size = by_agent["xml"].images["img_0"].size_wh
     seen = tuple(round(side / 28) * 28 for side in size)
     assert by_agent["plain"].transcript[0].call["arguments"]["x2"] == 400
-    assert by_agent["xml"].transcript[0].call["arguments"]["x2"] == round(400 * 1000 / seen[0]), "pixels as it sees them"
+    assert by_agent["xml"].transcript[0].call["arguments"]["x2"] == round(400 * 1000 / seen[0]), (
+        "pixels as it sees them"
+    )
     assert by_agent["xml"].transcript[0].visual_tokens == seen[0] * seen[1] // 28**2
     assert by_agent["xml"].prompt != by_agent["plain"].prompt and len(by_agent["xml"].prompt) == 64
     told = json.loads((tmp_path / "run" / "run.json").read_text())["agents"]
@@ -89,7 +94,11 @@ def test_a_changed_manner_is_found(tmp_path: Path, key: str) -> None:
 
 @pytest.mark.parametrize(
     ("manner", "error"),
-    [(Manner(grammar="latin"), UnknownNameError), (Manner(vision="eagle"), UnknownNameError), ("polite", BadValueError)],
+    [
+        (Manner(grammar="latin"), UnknownNameError),
+        (Manner(vision="eagle"), UnknownNameError),
+        ("polite", BadValueError),
+    ],
 )
 def test_a_manner_that_is_none_is_refused(tmp_path: Path, manner: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
@@ -143,7 +152,9 @@ def test_waiting_players_are_asked_together_outside_the_runner() -> None:
             return observation
 
     agent: Any = Talker([])
-    assert act_all(agent, [Slow() for _ in range(20)], [{"turn": k} for k in range(20)]) == [{"turn": k} for k in range(20)]
+    assert act_all(agent, [Slow() for _ in range(20)], [{"turn": k} for k in range(20)]) == [
+        {"turn": k} for k in range(20)
+    ]
     assert time.monotonic() - begin < 3
 
 

@@ -114,9 +114,15 @@ class OpenAICompleter(Completer):
         url_of = await self._encoded(request.images, request.vision)
         body: dict[str, Any] = {
             "model": self.model, "messages": to_openai_messages(request.messages, url_of=url_of.__getitem__),
-            "temperature": sampling.temperature, "top_p": sampling.top_p, "max_tokens": sampling.max_tokens,
-            "seed": sampling.seed,
+            "temperature": sampling.temperature,
         }  # fmt: skip
+        # Hosted models refuse fields that they do not know, even with the value that changes nothing.
+        if sampling.max_tokens:
+            body["max_tokens"] = sampling.max_tokens
+        if sampling.temperature > 0:
+            body["seed"] = sampling.seed
+        if sampling.top_p < 1:
+            body["top_p"] = sampling.top_p
         if sampling.stop and self._send_stop:
             body["stop"] = list(sampling.stop)
         if request.tools:

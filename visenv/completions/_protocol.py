@@ -48,7 +48,7 @@ class Sampling:
     """0 takes the likeliest token every time."""
     top_p: float = 1.0
     max_tokens: int = 2048
-    """Longest reply."""
+    """Longest reply; 0 leaves that to an endpoint."""
     seed: int = 0
     """For what is drawn at random; of servers that take one."""
     stop: tuple[str, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import secrets
@@ -36,6 +37,7 @@ class RecordingCompleter(Completer):
         """
         self.inner, self.identity, self.vision = inner, identity, inner.vision
         self._folder = _Folder(folder)
+        self._noted = inner.vision is None
         self._asked: dict[str, asyncio.Task[Completion]] = {}
 
     async def complete(self, request: CompletionRequest) -> Completion:
@@ -58,7 +60,11 @@ class RecordingCompleter(Completer):
         await self.inner.aclose()
 
     async def _ask(self, key: str, request: CompletionRequest) -> Completion:
-        return self._folder.put(key, await self.inner.complete(request))
+        completion = self._folder.put(key, await self.inner.complete(request))
+        if not self._noted:  # a replay has no model to ask
+            self._folder.put(_vision_key(self.identity), Completion(content=self.vision or ""))
+            self._noted = True
+        return completion
 
 
 class ReplayingCompleter(Completer):
@@ -76,6 +82,8 @@ class ReplayingCompleter(Completer):
             )  # fmt: skip
         self.identity = identity
         self._folder = _Folder(folder)
+        noted = self._folder.get(_vision_key(identity))
+        self.vision = noted.content if noted is not None else None
 
     async def complete(self, request: CompletionRequest) -> Completion:
         """Return the kept reply.
@@ -143,6 +151,11 @@ class _Folder:
 
     def _file(self, key: str) -> Path:
         return self.path / key[:2] / f"{key}.json"
+
+
+def _vision_key(identity: str) -> str:
+    """Return the key under which a folder holds how a model sees."""
+    return hashlib.sha256(f"vision of {identity}".encode()).hexdigest()
 
 
 def _read(data: bytes, key: str) -> Completion:
