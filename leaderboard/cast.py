@@ -7,6 +7,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import visenv
 from visenv import plugins
@@ -233,7 +234,7 @@ class Cast:
         self.agent_infos.append(
             AgentInfo(
                 name=label, privileged=privileged, grammar=(manner.grammar or self.settings.grammar).lower(),
-                vision=(manner.vision or ESTIMATE.spec).lower(),
+                vision=(manner.vision or ESTIMATE.spec).lower(), identity=str(getattr(agent, "identity", "")),
             )
         )  # fmt: skip
         if privileged and isinstance(given, str) and plugin.name == "oracle":
@@ -292,8 +293,12 @@ class Cast:
 
 
 def _without(spec: str, name: str, local: Collection[str]) -> str:
-    """Return a spec without the options that say where an agent runs rather than how it plays."""
+    """Return a spec without the options that say where an agent runs rather than how it plays; of paths their ends."""
     options = {key: text for key, text in split_options(spec)[1].items() if key not in local}
+    options = {
+        key: Path(text).name if text is not None and text.startswith(("/", "~", "./", "../")) else text
+        for key, text in options.items()
+    }
     texts = [key if text is None else f"{key}={text}" for key, text in options.items()]
     return f"{name}:{','.join(texts)}" if texts else name
 
@@ -302,6 +307,10 @@ def _manner_of(agent: Agent) -> Manner:
     manner = getattr(agent, "manner", Manner())
     if not isinstance(manner, Manner):
         raise bad_value("manner", manner, expected=f"a visenv.Manner, as an attribute of {agent.name!r}")
+    if isinstance(manner.in_flight, bool) or not isinstance(manner.in_flight, int) or manner.in_flight < 1:
+        raise bad_value(
+            "in_flight", manner.in_flight, expected=f"an integer of at least 1 in the manner of {agent.name!r}"
+        )
     return manner
 
 

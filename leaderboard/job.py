@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from .records import Key
 
@@ -22,6 +23,8 @@ class Job:
     """Store every picture of it."""
     attempt: int = 1
     """Which try this is: failures of ours are tried again."""
+    spent: Mapping[str, float] = field(default_factory=dict)
+    """What the tries before this cost, as their players said."""
 
     @property
     def key(self) -> Key:

@@ -114,7 +114,8 @@ def _play(
             record = lane.record(images)
             if record.failed and lane.job.attempt <= patience.retries:
                 when = time.monotonic() + patience.wait_after(lane.job.attempt)
-                again.append((when, replace(lane.job, attempt=lane.job.attempt + 1)))
+                spent = _costs_of(lane.player, lane.job.spent)
+                again.append((when, replace(lane.job, attempt=lane.job.attempt + 1, spent=spent)))
             else:
                 yield record
         running = [lane for lane in running if not lane.ended]
@@ -151,7 +152,10 @@ class _Replies:
         return lane in self._waiting
 
     def ask(self, lane: _Lane, observation: Observation) -> None:
-        future = run_in_background(lane.player.aact(observation))  # type: ignore[union-attr]  # the caller looked
+        async def ask() -> Any:  # in the background, where what it raises is the agent's
+            return await lane.player.aact(observation)  # type: ignore[union-attr]  # the caller looked
+
+        future = run_in_background(ask())
         self._waiting[lane] = future
         future.add_done_callback(lambda _: self._done.put(lane))
 
@@ -243,7 +247,7 @@ class _Lane:
             try:
                 return record_episode(
                     self.episode, self.job, self.task, seed=self.seed, failure=self.failure, seconds=seconds,
-                    images=images, secrets=self.secrets, costs=_costs_of(self.player),
+                    images=images, secrets=self.secrets, costs=_costs_of(self.player, self.job.spent),
                 )  # fmt: skip
             except (TypeError, ValueError) as error:  # a row or reward that no JSON can hold: a fault of a task
                 self.failure = cut(say(error), 2000)
@@ -308,17 +312,17 @@ def _tame(action: Any) -> Any:
     return dict(action) if isinstance(action, Mapping) else f"an object of type {type(action).__name__}"
 
 
-def _costs_of(player: Player | None) -> dict[str, float]:
-    """Return what a player says that it cost: numbers from 0 by name, as far as it says that."""
-    said = getattr(player, "costs", None)
-    if not isinstance(said, Mapping):
-        return {}
-    return {
-        name: float(value)
-        for name, value in list(said.items())[:MOST_COSTS]
-        if isinstance(name, str) and name.isidentifier() and len(name) <= 40
-        and isinstance(value, (int, float)) and math.isfinite(value) and value >= 0
-    }  # fmt: skip
+def _costs_of(player: Player | None, before: Mapping[str, float]) -> dict[str, float]:
+    """Return what a player says that it cost, numbers from 0 by name, and what earlier tries of its episode did."""
+    costs = dict(before)
+    try:
+        for name, value in list(getattr(player, "costs", {}).items())[:MOST_COSTS]:
+            if isinstance(name, str) and name.isidentifier() and len(name) <= 40 and 0 <= float(value) < math.inf:
+                costs[name] = costs.get(name, 0.0) + float(value)
+    except BaseException as error:  # the boundary to agent code: what it says is of no consequence
+        if stops_the_process(error):
+            raise
+    return costs
 
 
 def _guarded(work: ExpertWork[Any]) -> Generator[Any, Any, Any]:

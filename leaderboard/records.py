@@ -213,6 +213,8 @@ class AgentInfo:
     """How it is read and spoken to where it writes text: the run's, or its model's own."""
     vision: str
     """How visual tokens are counted for it, and the size in which its model sees pictures."""
+    identity: str = ""
+    """What its model is, such as a name and a hash of weights, as far as the agent says it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)

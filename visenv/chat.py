@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from .encoding import to_data_url
@@ -15,11 +16,13 @@ from .strict_json import encodable
 from .tools import ToolCall, express_call
 from .vision import Vision
 
-__all__ = ["Conversation", "Message", "render_messages", "to_openai_messages"]
+__all__ = ["Conversation", "Message", "plain_text", "render_messages", "to_openai_messages"]
 
 Message = dict[str, Any]
 """A chat message; ``content`` is text or a list of parts ``{"type": "text", …}`` or ``{"type": "image", "image": Image}``."""
 
+LONGEST_MISTAKE = 8_000
+"""Characters of a reply that was no valid call which its later prompts show."""
 MARK = re.compile(
     r"<(?=\|[\w-]{1,40}\|>|/?(?:image|img|video|IMG_CONTEXT|image_soft_token|(?:start|end)_of_(?:image|turn|utterance)|"
     r"fake_token_around_image|global-img|row_\d+_col_\d+|s|bos|eos|pad|unk)>)",
@@ -32,26 +35,32 @@ class Conversation:
     """An episode as the language model that plays it sees it: the prompt of its next turn, and nothing of the truth."""
 
     def __init__(self, episode: Episode) -> None:
-        self._episode = episode
+        self._rules, self._toolset = episode.rules, episode.toolset
+        self._render: Callable[[], list[Message]] = partial(render_messages, episode)
 
     @property
     def grammar(self) -> Grammar:
         """How the model writes calls."""
-        return self._episode.rules.grammar
+        return self._rules.grammar
 
     @property
     def vision(self) -> Vision:
         """How the model takes pictures in."""
-        return self._episode.rules.vision
+        return self._rules.vision
 
     @property
     def tools(self) -> list[dict[str, Any]]:
         """The tools in OpenAI's form where they are sent beside the messages; else none, for the prompt lists them."""
-        return self.grammar.tools_beside(self._episode.toolset)
+        return self.grammar.tools_beside(self._toolset)
 
     def messages(self) -> list[Message]:
         """Return the prompt of the next turn; see :func:`render_messages`."""
-        return render_messages(self._episode)
+        return self._render()
+
+
+def plain_text(text: str) -> str:
+    """Return text from outside as prompts hold it: half surrogates replaced, what spells a chat template's mark set apart."""
+    return _spaced(encodable(text))
 
 
 def render_messages(episode: Episode, *, turn: int | None = None) -> list[Message]:
@@ -90,6 +99,10 @@ def render_messages(episode: Episode, *, turn: int | None = None) -> list[Messag
         else:
             images = []
         reply = one.reply if one.reply is not None else _written(episode, one.call)
+        if (
+            one.error is not None and len(reply) > LONGEST_MISTAKE
+        ):  # endless repetition would fill the context again each turn
+            reply = f"{reply[:LONGEST_MISTAKE]}… [{len(reply) - LONGEST_MISTAKE} more characters]"
         messages.append(grammar.assistant_message(encodable(reply), one.number, episode.toolset))
         messages += grammar.feedback_messages(
             encodable(one.feedback), images, one.number, answered_call=bool(messages[-1].get("tool_calls"))

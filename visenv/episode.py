@@ -234,7 +234,7 @@ class Episode:
         shown: tuple[str, ...] = ()
         try:
             try:
-                call = self._read(action)
+                call = self._read(action if reply is None else reply)  # what is recorded is what is read
             except ParseError:
                 well_formed = False
                 raise

@@ -20,6 +20,8 @@ VARIABLE = re.compile(
     r"(?i)(api_?key|access_?key|secret|token(?!izer)|passw|passphrase|_pwd$|credential|_key$|^key$|_auth$)"
 )
 """Environment variables whose values are secrets, by name."""
+KEY_VARIABLE = re.compile(r"\bkey_env=([^,\s'\"]+)")
+"""An option that names the variable which holds a key."""
 SHORTEST = 8
 """Values below this length are words rather than secrets."""
 
@@ -34,6 +36,7 @@ def find_secrets(texts: Iterable[str] = ()) -> tuple[str, ...]:
         True
     """
     found = [value for name, value in os.environ.items() if VARIABLE.search(name)]
+    found += [os.environ.get(match.group(1), "") for text in texts for match in KEY_VARIABLE.finditer(text)]
     found += [match.group(2).strip("'\"") for text in texts for match in OPTION.finditer(text)]
     for text in (*os.environ.values(), *texts):
         for login in LOGIN.finditer(text):

@@ -10,8 +10,8 @@ from visenv import EpisodeSpec, Toolset
 from visenv.agent import Manner
 from visenv.background import run_in_background
 from visenv.chat import Message
-from visenv.completions import Completion, CompletionRequest, Sampling, make_completer
-from visenv.errors import TokenLimitError, UnsuitedError, bad_value
+from visenv.completions import Completion, CompletionError, CompletionRequest, Sampling, make_completer
+from visenv.errors import TokenLimitError, UnsuitedError, bad_value, say
 from visenv.grammars import Grammar, ParseError, make_grammar
 from visenv.vision import make_vision
 
@@ -98,6 +98,11 @@ class ZeroShot:
         self.completer = make_completer(model, backend=backend, cache=cache, replay=replay, **options)
         self.manner = Manner(grammar=written, vision=vision or self.completer.vision or "estimate", in_flight=in_flight)
 
+    @property
+    def identity(self) -> str:
+        """The model's, for the run's settings."""
+        return self.completer.identity
+
     def start(self, spec: EpisodeSpec) -> ZeroShotPlayer:
         """Return a player for one episode.
 
@@ -124,7 +129,11 @@ class ZeroShotPlayer:
 
     def act(self, observation: dict[str, Any]) -> str | dict[str, Any]:
         """Return the model's next reply; see :meth:`aact`."""
-        return run_in_background(self.aact(observation)).result()
+        future = run_in_background(self.aact(observation))
+        try:
+            return future.result()
+        finally:
+            future.cancel()  # an interrupt: nobody waits any more
 
     async def aact(self, observation: dict[str, Any]) -> str | dict[str, Any]:
         """Return the model's next reply: text, or a message with native calls.
@@ -140,7 +149,7 @@ class ZeroShotPlayer:
         if grammar.sends_tools:
             return {"content": completion.content or None, "tool_calls": list(completion.tool_calls)}
         reply = _put_back(completion, grammar, self.toolset)
-        return grammar.restore_stop(reply) if completion.finish == "stop" else reply
+        return grammar.restore_stop(reply) if completion.stop_left_out else reply
 
     async def ask(
         self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = (), *, turn: int, stop: Sequence[str] = ()
@@ -161,7 +170,12 @@ class ZeroShotPlayer:
                 seed=(self.seed * 1_000_003 + turn) % SEEDS, stop=tuple(stop),
             ),
         )  # fmt: skip
-        completion = await agent.completer.complete(request)
+        try:
+            completion = await agent.completer.complete(request)
+        except CompletionError:
+            raise
+        except Exception as error:  # no fault of the model's, whatever it is: memory, a disk, a bug of ours
+            raise CompletionError(f"The model cannot be asked: {say(error)}") from error
         if completion.finish == "context_full":
             raise TokenLimitError("The prompt is longer than the model's context.")
         self._count(completion)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image as PilImage
-from visenv.leaderboard import Patience, RunSettings, run_bench
+from visenv.leaderboard import Patience, RunSettings, run_bench, verify_run
 from visenv.leaderboard.records import EpisodeRecord
 from visenv.leaderboard.rundir import read_records
 
@@ -178,6 +178,7 @@ FAULTS_THAT_PASS = {
     "408": Said(status=408),
     "a body that breaks off": Said(body=chat_body(NONE)[:50], headers={"content-length": "500"}, hang_up=True),
     "truncated JSON": Said(body=chat_body(NONE)[:50]),
+    "a reply that the server gave up": Said(body=chat_body(NONE, finish="abort")),
     "no answer at all": Said(hang_up=True, headers={"content-length": "10"}),
 }
 
@@ -268,18 +269,105 @@ def test_a_full_context_ends_the_episode_as_token_limit(tmp_path: Path, body: by
     assert record.score is not None and len(endpoint.asked) == 2
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "'max_tokens' or 'max_completion_tokens' is too large: 40960. This model's maximum context length is 40960 tokens",
+        "The input exceeds the limit of 1 image per prompt.",
+    ],
+)
+def test_a_setting_of_ours_that_is_refused_is_no_score(tmp_path: Path, message: str) -> None:
+    full = Said(status=400, body=json.dumps({"error": {"message": message}}).encode())
+    (record,), _ = play(lambda body, number: full, tmp_path / "run")
+    assert (record.reason, record.failed, record.score) == ("infrastructure_error", True, None)
+
+
+def test_a_full_context_in_the_middle_of_a_stream(tmp_path: Path) -> None:
+    full = Said(pieces=(b'data: {"error": {"message": "maximum context length is 4096 tokens", "code": 400}}\n\n',))
+    detect = Said(pieces=stream_events([{"content": DETECT}]))
+    (record,), _ = play(lambda body, _: full if turn_of(body) else detect, tmp_path / "run", options=",stream")
+    assert (record.reason, record.failed) == ("token_limit", False)
+
+
+def test_a_long_reply_in_small_pieces(tmp_path: Path) -> None:
+    long = stream_events([{"content": "ab", "padding": "x" * 250}] * 34_000 + [{"content": NONE}])
+    (record,), _ = play(lambda *_: Said(pieces=long), tmp_path / "run", options=",stream", waits=",timeout_s=60")
+    assert (record.reason, record.failed) == ("submitted", False)
+
+
+def test_what_fails_on_our_side_of_the_request_is_no_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(image: Any) -> str:
+        raise MemoryError("no room for a picture")
+
+    monkeypatch.setattr("visenv.completions._openai.to_data_url", broken)
+    (record,), _ = play(says(NONE), tmp_path / "run")
+    assert (record.failed, record.score) == (True, None) and "no room" in (record.failure or "")
+
+
+def test_a_call_that_the_model_left_open_stays_open(tmp_path: Path) -> None:
+    """Where the server was not told what ends a reply, or says that none of it did, nothing was left out."""
+    opened = NONE.removesuffix("</tool_call>")
+    (record,), _ = play(says(opened, NONE), tmp_path / "a", options=",send_stop=false")
+    assert [t.error for t in record.transcript] == ["unclosed", None]
+    told = json.loads(chat_body(opened))
+    told["choices"][0]["stop_reason"] = None
+    (record,), _ = play(
+        lambda body, _: Said(body=chat_body(NONE) if turn_of(body) else json.dumps(told).encode()), tmp_path / "b"
+    )
+    assert [t.error for t in record.transcript] == ["unclosed", None]
+
+
+def test_endless_repetition_does_not_fill_the_next_prompts(tmp_path: Path) -> None:
+    _, endpoint = play(says("dog " * 60_000, NONE), tmp_path / "run")
+    (said,) = (m for m in endpoint.asked[1]["messages"] if m["role"] == "assistant")
+    assert len(json.dumps(said)) < 10_000 and "more characters" in json.dumps(said)
+
+
+def test_native_calls_are_read_as_they_are_recorded(tmp_path: Path) -> None:
+    message = {"content": "Intervals: " + "[0, 5) " * 20, "tool_calls": [NATIVE_NONE]}
+    (record,), _ = play(
+        lambda *_: Said(body=message_body(message, "tool_calls")), tmp_path / "run", options=",grammar=openai"
+    )
+    assert record.reason == "submitted" and verify_run(tmp_path / "run").problems == ()
+
+
+def test_a_model_is_not_shown_its_words_as_json(tmp_path: Path) -> None:
+    words = message_body({"content": "I see a dog.", "tool_calls": []})
+    native = message_body({"content": None, "tool_calls": [NATIVE_NONE]}, "tool_calls")
+    _, endpoint = play(
+        lambda body, _: Said(body=native if turn_of(body) else words), tmp_path / "run", options=",grammar=openai"
+    )
+    assert endpoint.asked[1]["messages"][2] == {"role": "assistant", "content": "I see a dog."}
+
+
+def test_tokens_of_tries_that_failed_are_counted(tmp_path: Path) -> None:
+    down = Said(status=400, body=b'{"error": {"message": "out of memory"}}')
+
+    def answer(body: dict[str, Any], number: int) -> Said:
+        return down if number == 1 else Said(body=chat_body(NONE if turn_of(body) else DETECT))
+
+    with serving(answer) as endpoint:
+        settings = RunSettings(
+            agents=[f"zero-shot:model=m,url={endpoint.url}"], tasks=["EmojiRef"], limit=1, keep_images=0
+        )
+        run_bench(settings, tmp_path / "run", patience=Patience(retries=1, wait_s=0.0))
+    (record,) = read_records(tmp_path / "run")
+    assert (record.attempts, record.failed, record.measured["prompt_tokens"]) == (2, False, 300)
+
+
 def test_a_context_of_known_length(tmp_path: Path) -> None:
     (record,), endpoint = play(says(DETECT), tmp_path / "run", options=",context_tokens=105")
     assert (record.reason, len(endpoint.asked)) == ("token_limit", 1)
 
 
-def test_the_key_is_sent_and_nowhere_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MY_API_KEY", "sk-123456789")
+@pytest.mark.parametrize("status", [200, 400])
+def test_the_key_is_sent_and_nowhere_written(tmp_path: Path, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MYLLM", "sk-123456789")  # a name that says nothing
 
     def leak(body: dict[str, Any], number: int) -> Said:
-        return Said(status=400, body=b'{"error": {"message": "bad key sk-123456789"}}')
+        return Said(status=status, body=b'{"error": {"message": "bad key sk-123456789"}}')
 
-    (record,), endpoint = play(leak, tmp_path / "run", options=",key_env=MY_API_KEY")
+    (record,), endpoint = play(leak, tmp_path / "run", options=",key_env=MYLLM")
     assert b"bearer sk-123456789" in endpoint.headers[0].lower()
     assert record.failed
     for path in (tmp_path / "run").rglob("*.json*"):
@@ -334,13 +422,20 @@ def test_a_run_is_repeated_without_its_model(tmp_path: Path) -> None:
     assert missing.failed and "No reply to this prompt is kept" in (missing.failure or "")
 
 
-def test_a_damaged_reply_is_said(tmp_path: Path) -> None:
+def test_a_damaged_reply_is_asked_again_and_never_replayed(tmp_path: Path) -> None:
     play(says(NONE), tmp_path / "a", options=f",cache={tmp_path / 'kept'}")
-    (file,) = (tmp_path / "kept").rglob("*.json")
-    for content in (b"", b"[" * 5000, b'{"format": "visenv completion 1"}', file.read_bytes()[:-9], b"\xff"):
+    (file,) = (path for path in (tmp_path / "kept").rglob("*.json") if path.parent.name != "models")
+    whole = file.read_bytes()
+    for content in (b"", b"[" * 5000, b'{"format": "visenv completion 1"}', whole[:-9], b"\xff"):
         file.write_bytes(content)
-        (record,), _ = play(says(NONE), tmp_path / f"b{len(content)}", options=f",cache={tmp_path / 'kept'}")
-        assert record.failed and "damaged" in (record.failure or "")
+        agent = f"zero-shot:model=m,replay={tmp_path / 'kept'}"
+        out = tmp_path / f"b{len(content)}"
+        run_bench(RunSettings(agents=[agent], tasks=["EmojiRef"], limit=1, keep_images=0), out, patience=PATIENCE)
+        (record,) = read_records(out)
+        assert record.failed and "damaged" in (record.failure or "") and str(tmp_path) not in (record.failure or "")
+        with pytest.warns(RuntimeWarning, match="damaged"):
+            (record,), endpoint = play(says(NONE), tmp_path / f"c{len(content)}", options=f",cache={tmp_path / 'kept'}")
+        assert record.reason == "submitted" and len(endpoint.asked) == 1 and file.read_bytes() == whole
 
 
 @pytest.mark.parametrize(
@@ -356,6 +451,7 @@ def test_a_damaged_reply_is_said(tmp_path: Path) -> None:
         ("url=http://x,key_env=NOT_SET_ANYWHERE", BadValueError),
         ("url=http://x,device=cuda", BadValueError),
         ("url=http://x,cache=a,replay=b", BadValueError),
+        ("replay=.,temprature=0.9", BadValueError),
         ("replay=/nowhere/at/all", BadValueError),
     ],
 )

@@ -98,6 +98,8 @@ def test_a_changed_manner_is_found(tmp_path: Path, key: str) -> None:
         (Manner(grammar="latin"), UnknownNameError),
         (Manner(vision="eagle"), UnknownNameError),
         ("polite", BadValueError),
+        (Manner(in_flight="many"), BadValueError),  # type: ignore[arg-type]
+        (Manner(in_flight=0), BadValueError),
     ],
 )
 def test_a_manner_that_is_none_is_refused(tmp_path: Path, manner: Any, error: type[Exception]) -> None:
@@ -130,6 +132,49 @@ def test_costs_that_are_numbers_are_recorded(tmp_path: Path) -> None:
     row = json.loads((tmp_path / "run" / "summary.json").read_text())["rows"][0]
     assert (row["measured"]["prompt_tokens"], row["measured"]["cost_usd"]) == (7, 0.5)
     assert verify_run(tmp_path / "run").problems == ()
+
+
+@pytest.mark.parametrize("costs", [{"x": 10**400}, 3, None], ids=["huge", "a number", "none"])
+def test_odd_costs_harm_nobody(tmp_path: Path, costs: Any) -> None:
+    (record,) = run(tmp_path, Talker([NONE], costs=costs), limit=1)
+    assert set(record.measured) == {"seconds", "peak_memory_mib"} and record.reason == "submitted"
+
+
+class Odd:
+    """A player of which something is wrong."""
+
+    def __init__(self, **wrong: Any) -> None:
+        self.__class__ = type("Odd", (), {"act": lambda self, observation: NONE, **wrong})
+
+
+def played_by(tmp_path: Path, **wrong: Any) -> Any:
+    agent: Any = type("Agent", (), {"name": "odd", "start": lambda self, spec: Odd(**wrong)})()
+    (record,) = run(tmp_path, agent, limit=1)
+    return record
+
+
+def test_costs_that_raise_harm_nobody(tmp_path: Path) -> None:
+    def costs(player: Any) -> Any:
+        raise SystemExit(2)
+
+    assert played_by(tmp_path, costs=property(costs)).reason == "submitted"
+
+
+def test_a_wrong_signature_is_the_agents_error(tmp_path: Path) -> None:
+    async def aact(player: Any) -> Any:
+        return NONE
+
+    record = played_by(tmp_path, aact=aact)
+    assert record.reason == "agent_error" and "aact" in record.failure
+
+
+def test_other_weights_are_another_run(tmp_path: Path) -> None:
+    one: Any = Talker([NONE])
+    one.identity = "weights@1"
+    run(tmp_path, one)
+    one.identity = "weights@2"
+    with pytest.raises(BadValueError, match="other settings"):
+        run(tmp_path, one)
 
 
 def test_costs_of_some_episodes_alone_make_no_mean(tmp_path: Path) -> None:

@@ -40,14 +40,14 @@ def make_completer(
     """
     if backend not in BACKENDS:
         raise unknown_name("backend", backend, BACKENDS, remedy="Use one of these.")
-    if replay:
-        if cache:
-            raise bad_value("cache", cache, expected="none beside replay=")
-        return ReplayingCompleter(replay, model)
     module, name = BACKENDS[backend]
     made = getattr(importlib.import_module(module, __package__), name)
     known = [p.name for p in inspect.signature(made).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for option in options.keys() - set(known):
         raise bad_value("option", option, expected=f"one that backend {backend!r} has ({', '.join(known)})")
+    if replay:
+        if cache:
+            raise bad_value("cache", cache, expected="none beside replay=")
+        return ReplayingCompleter(replay, model)
     completer: Completer = made(model, **options)
     return RecordingCompleter(completer, cache, model) if cache else completer

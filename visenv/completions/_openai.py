@@ -25,6 +25,8 @@ __all__ = ["OpenAICompleter"]
 
 MAX_BYTES = 2**23
 """Longest body of an answer; a reply of the longest text that is read, in escapes of six bytes, has less."""
+MAX_STREAM_BYTES = 2**27
+"""Longest stream: a piece of a few letters takes some hundred bytes."""
 BUSY = frozenset({408, 409, 425, 429})
 """Statuses below 500 that say that asking later may help."""
 KEPT_URL_BYTES = 2**28
@@ -90,10 +92,16 @@ class OpenAICompleter(Completer):
     async def complete(self, request: CompletionRequest) -> Completion:
         """Return the reply to a prompt; see :class:`Completer`."""
         body = await self._body(request)
+        begun = any(message["role"] == "assistant" for message in request.messages)
         backoff = Backoff(self._patience_s)
         while True:
             try:
                 completion = await self._ask(body)
+                if completion.finish == "context_full" and not begun:
+                    raise CompletionError(
+                        f"{self.where} takes no prompt as long as the first one of an episode, or not with replies of "
+                        f"{request.sampling.max_tokens} tokens. Take a longer context, or a smaller max_tokens=…"
+                    )
                 return completion if self._send_stop else cut_at_stop(completion, request.sampling.stop)
             except TemporaryCompletionError as error:
                 wait_s = backoff.next_wait_s(error.retry_after_s)
@@ -152,16 +160,20 @@ class OpenAICompleter(Completer):
                     return await self._read_stream(body)
                 # Not `chat.completions.create`: it walks through every message to check what our types say already, which
                 # takes five times as long as all the rest.
-                reply = await self._client.post("/chat/completions", cast_to=object, body=body)
+                return read_reply(
+                    await self._client.post("/chat/completions", cast_to=object, body=body), where=self.where
+                )
         except TimeoutError:
             raise TemporaryCompletionError(f"{self.where} gave no reply within {self._timeout_s:g} s.") from None
         except self._package.APIStatusError as error:
             return self._refused(error)
-        except CompletionError:
+        except CompletionError as error:  # of what the server sent, which may hold anything
+            error.args = (self._say(error),)
             raise
         except Exception as error:  # the boundary to the client and what it stands on: a reply that did not arrive
+            if says_context_full(400, str(error)):  # an error in the middle of a stream
+                return Completion(content="", finish="context_full")
             raise self._lost(error) from None
-        return read_reply(reply, where=self.where)
 
     async def _read_stream(self, body: dict[str, Any]) -> Completion:
         pieces = await self._client.post(
@@ -201,7 +213,8 @@ class OpenAICompleter(Completer):
         if encoding not in ("", "identity"):  # a few bytes could become gigabytes
             raise CompletionError(f"{self.where} answered in the encoding {short(encoding)}, expected none.")
         library = importlib.import_module(type(response).__module__.partition(".")[0])
-        response.stream = _body_class(library)(response.stream, self.where)
+        most = MAX_STREAM_BYTES if self._stream else MAX_BYTES
+        response.stream = _body_class(library)(response.stream, self.where, most)
 
 
 @cache
@@ -209,15 +222,15 @@ def _body_class(library: ModuleType) -> Any:
     """Return a class of bodies for the HTTP library that the installed version of ``openai`` uses."""
 
     class Body(library.AsyncByteStream):  # type: ignore[misc,name-defined]
-        def __init__(self, stream: Any, where: str) -> None:
-            self._stream, self._where = stream, where
+        def __init__(self, stream: Any, where: str, most: int) -> None:
+            self._stream, self._where, self._most = stream, where, most
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
             total = 0
             async for chunk in self._stream:
                 total += len(chunk)
-                if total > MAX_BYTES:
-                    raise CompletionError(f"{self._where} answered with more than {MAX_BYTES} bytes.")
+                if total > self._most:
+                    raise CompletionError(f"{self._where} answered with more than {self._most} bytes.")
                 yield chunk
 
         async def aclose(self) -> None:

@@ -73,8 +73,11 @@ class CompletionRequest:
         Args:
             identity: Of the :class:`Completer`.
         """
+        sampling = asdict(self.sampling) | (
+            {} if self.sampling.temperature > 0 else {"seed": 0}
+        )  # then it draws nothing
         asked = {
-            "identity": identity, "sampling": asdict(self.sampling), "tools": list(self.tools), "vision": self.vision.spec,
+            "identity": identity, "sampling": sampling, "tools": list(self.tools), "vision": self.vision.spec,
             "messages": [_without_pixels(message) for message in self.messages],
         }  # fmt: skip
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
@@ -100,6 +103,8 @@ class Completion:
     tool_calls: tuple[dict[str, Any], ...] = ()
     """Native calls, as the server wrote them: unchecked JSON."""
     finish: Finish = "stop"
+    stop_left_out: bool = False
+    """Whether a stop string that ended the reply may be missing from it, as most endpoints leave it out."""
     prompt_tokens: int | None = None
     """Of the prompt, as counted by who ran the model; ``None`` if it did not say."""
     completion_tokens: int | None = None

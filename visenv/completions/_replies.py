@@ -16,18 +16,24 @@ __all__ = ["StreamedReply", "cut_at_stop", "read_reply", "says_context_full", "s
 LONGEST_WAIT_S = 120.0
 """Most that a server can ask us to wait."""
 MAX_CALLS = 64
+ENDS = frozenset(
+    {None, "stop", "length", "tool_calls", "function_call", "eos", "eos_token", "stop_sequence", "end_turn"}
+)
+"""Why a model ends. Of other reasons, as ``error`` or ``abort``, the reply is not all that it would have said."""
 TOO_LONG = re.compile(
-    r"context_length_exceeded|maximum context length|max(?:imum)?[ _]model[ _]len(?:gth)?|(?:context|prompt|input) (?:is )?(?:length |size |window )?"
-    r"(?:too long|exceed)|exceeds? the (?:available |maximum |model'?s? )*context|longer than the (?:maximum|model'?s? context)",
+    r"context_length_exceeded|maximum context length|max(?:imum)?[ _]model[ _]len(?:gth)?|context (?:is )?(?:length |size |window )?"
+    r"(?:too long|exceed)|exceeds? the (?:available |maximum |model'?s? )*context|longer than the (?:maximum|model'?s? context)"
+    r"|token count[^.]{0,40}exceeds the maximum number of tokens|(?:prompt|input) is too long|tokens` \+ `max_new_tokens` must be",
     re.IGNORECASE,
 )
-"""How servers say that a prompt does not fit: OpenAI's code, and the words of vLLM, SGLang, llama.cpp and Ollama."""
+"""How servers say that a prompt does not fit: OpenAI's code, and the words of vLLM, SGLang, llama.cpp, Ollama, Gemini and TGI."""
 
 
 def read_reply(body: object, *, where: str) -> Completion:
     """Read the body of a whole reply.
 
     Raises:
+        TemporaryCompletionError: It broke off.
         CompletionError: It is not of the form of the API, or was withheld.
     """
     try:
@@ -38,7 +44,10 @@ def read_reply(body: object, *, where: str) -> Completion:
         usage = body.get("usage")  # type: ignore[attr-defined]
     except (KeyError, IndexError, TypeError, AttributeError):
         raise CompletionError(f"{where} answered {short(body)}, which holds no reply.") from None
-    return _completion(content, thoughts, calls or (), finish, usage, where)
+    completion = _completion(content, thoughts, calls or (), finish, usage, where)
+    # vLLM says which stop string it was; a model that ended by itself left nothing out.
+    left_out = completion.finish == "stop" and isinstance(choice.get("stop_reason", ""), str)
+    return replace(completion, stop_left_out=left_out)
 
 
 class StreamedReply:
@@ -50,6 +59,7 @@ class StreamedReply:
         self._thoughts: list[str] = []
         self._calls: dict[int, dict[str, Any]] = {}
         self._finish: object = None
+        self._stop_reason: object = ""
         self._usage: object = None
         self._length = 0
 
@@ -64,6 +74,7 @@ class StreamedReply:
             for choice in chunk.get("choices") or ():  # type: ignore[attr-defined]
                 delta = choice.get("delta") or {}
                 self._finish = choice.get("finish_reason") or self._finish
+                self._stop_reason = choice.get("stop_reason", self._stop_reason)
                 self._text(self._content, delta.get("content"))
                 self._text(self._thoughts, delta.get("reasoning_content") or delta.get("reasoning"))
                 for call in delta.get("tool_calls") or ():
@@ -84,9 +95,10 @@ class StreamedReply:
         elif self._finish is None:
             raise TemporaryCompletionError(f"{self._where} broke off in the middle of a reply.")
         calls = [self._calls[k] for k in sorted(self._calls)]
-        return _completion(
+        completion = _completion(
             "".join(self._content), "".join(self._thoughts), calls, self._finish, self._usage, self._where
         )
+        return replace(completion, stop_left_out=completion.finish == "stop" and isinstance(self._stop_reason, str))
 
     def _text(self, parts: list[str], text: object) -> None:
         if text is None:
@@ -116,8 +128,9 @@ def cut_at_stop(completion: Completion, stop: Sequence[str]) -> Completion:
     finish: Finish = "stop" if ends else completion.finish
     # The strings close a call: of calls that a server took out of the text, the first would have been the last.
     return replace(
-        completion, content=content[: min(ends, default=None)], finish=finish, tool_calls=completion.tool_calls[:1]
-    )
+        completion, content=content[: min(ends, default=None)], finish=finish, tool_calls=completion.tool_calls[:1],
+        stop_left_out=False,
+    )  # fmt: skip
 
 
 def says_context_full(status: int, message: str) -> bool:
@@ -139,6 +152,10 @@ def _completion(
 ) -> Completion:
     if finish == "content_filter":
         raise CompletionError(f"{where} withheld the reply: its content filter did not let it through.")
+    if finish not in ENDS:
+        raise TemporaryCompletionError(
+            f"{where} ended the reply with {short(finish)}, which is no end of a model's own."
+        )
     if not isinstance(content, str | None) or not isinstance(thoughts, str | None):
         raise CompletionError(f"{where} answered with the content {short(content)}, expected text.")
     if not isinstance(calls, list | tuple) or not all(isinstance(call, dict) for call in calls):

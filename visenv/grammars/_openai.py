@@ -72,7 +72,7 @@ class OpenAIGrammar(Grammar):
         try:
             parsed = self.parse(reply, toolset)
         except ParseError:
-            return {"role": "assistant", "content": reply}
+            return {"role": "assistant", "content": _said(reply)}
         function = {
             "name": strict_json.encodable(parsed.call["name"]),
             "arguments": strict_json.encodable(json.dumps(parsed.call["arguments"], ensure_ascii=False)),
@@ -88,6 +88,21 @@ class OpenAIGrammar(Grammar):
             return [{"role": "user", "content": [{"type": "text", "text": text}, *images]}]
         messages: list[dict[str, Any]] = [{"role": "tool", "tool_call_id": f"call_{turn}", "content": text}]
         return messages + ([{"role": "user", "content": images}] if images else [])
+
+
+def _said(reply: str) -> str:
+    """Return what a message without one valid call says, for its JSON is no text that a model should learn to write."""
+    try:
+        message = strict_json.loads(reply)
+        content, calls = message.get("content") or "", message.get("tool_calls") or ()
+    except (strict_json.StrictJSONError, AttributeError):
+        return reply
+    if not isinstance(content, str):
+        return reply
+    count = len(calls) if isinstance(calls, list) else 1
+    return "\n".join(
+        filter(None, [content, f"[{count} function call{'s'[: count != 1]}, not carried out]" * bool(calls)])
+    )
 
 
 _REMEDY = "Make exactly one function call per turn."
