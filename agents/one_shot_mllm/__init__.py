@@ -8,6 +8,7 @@ from string import Template
 from typing import Any
 
 from visenv import AnswerKind, EpisodeSpec, ToolCall
+from visenv.chat import plain_text
 from visenv.completions import Completion
 from visenv.coordinates import Coordinates
 from visenv.errors import UnsuitedError
@@ -15,7 +16,7 @@ from visenv.experts.vlm import ReplyError
 from visenv.tools import express_call
 
 from ..zero_shot import ZeroShot, ZeroShotPlayer
-from .reading import Box1000, read_boxes, read_letter
+from .reading import Box1000, read_boxes, read_letter, read_options
 
 __all__ = ["OneShotMLLM", "OneShotMLLMPlayer"]
 
@@ -74,7 +75,7 @@ class OneShotMLLMPlayer(ZeroShotPlayer):
         """Ask, and return the first call with the reply as its thought."""
         completion = await self._question(instruction)
         try:
-            self._plan = self._plan_of(completion)
+            self._plan = self._plan_of(completion, instruction)
         except ReplyError as error:
             self._unreadable = error
             self._plan = [_call("")]
@@ -96,18 +97,19 @@ class OneShotMLLMPlayer(ZeroShotPlayer):
         self._size_wh = next(part["image"] for part in pictures if part["type"] == "image").size_wh
         name = "choice" if self._spec.kind is AnswerKind.CHOICE else "boxes"
         text = Template((files(__package__) / "prompts" / f"{name}.md").read_text(encoding="utf-8")).substitute(
-            instruction=instruction, coordinates=conversation.grammar.coordinates.sentence
+            instruction=plain_text(instruction), coordinates=conversation.grammar.coordinates.sentence
         )
         content = [*pictures, {"type": "text", "text": text.strip()}]
         return await self.ask([{"role": "user", "content": content}], turn=0)
 
-    def _plan_of(self, completion: Completion) -> list[ToolCall]:
+    def _plan_of(self, completion: Completion, instruction: str) -> list[ToolCall]:
         """Return the calls that a reply asks for."""
+        reply, cut = completion.content, completion.finish == "length"
         if self._spec.kind is AnswerKind.CHOICE:
-            return [self._choice(read_letter(completion.content))]
-        boxes = read_boxes(
-            completion.content, coordinates=self._coordinates, size_wh=self._size_wh, cut=completion.finish == "length"
-        )
+            return [self._choice(read_letter(reply, options=read_options(instruction), cut=cut))]
+        if self._spec.kind is AnswerKind.COUNT and cut:  # whoever repeats one box without end has not counted
+            raise ReplyError("cut off before the end of its list; allow more with max_tokens=…")
+        boxes = read_boxes(reply, coordinates=self._coordinates, size_wh=self._size_wh, cut=cut)
         if self._spec.kind is AnswerKind.COUNT:
             return [_call("submit_count", count=len(boxes))]
         if not boxes:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import re
+from string import ascii_uppercase
 
 from visenv.coordinates import Coordinates
 from visenv.experts.vlm import ReplyError, read_items, read_numbers, thought_through
 
-__all__ = ["Box1000", "read_boxes", "read_letter"]
+__all__ = ["Box1000", "read_boxes", "read_letter", "read_options"]
 
 Box1000 = tuple[int, int, int, int]
 """``x1, y1, x2, y2``, 0-1000 of the image."""
 LONGEST_LABEL = 80
 ALONE = re.compile(r"\(?([A-Za-z])\)?[.:]?")
-FIRST = re.compile(r"(?:\(([A-Z])\)|([A-Z])[).:])\s")
-NAMED = re.compile(r"\b(?i:answer|option|choice)(?:\s+is)?\s*:?\s*\(?([A-Z])\b")
+LINE = re.compile(r"^(?:\(([A-Z])\)|([A-Z])[).:])\s", re.MULTILINE)
+OPTION = re.compile(r"^\(?([A-Z])[).:]", re.MULTILINE)
+SAID = r"\b(?i:answer|option|choice)(?:\sis)?\s?:?\s?[(\"'\[]?([A-Z])[)\"'\]]{0,2}"
+LISTED = r",(?! ?(?:(?:or|and) )?\(?[A-Z]\)?(?:[.,;]|$| (?:or|and)\b))"
+"""A comma after which no other letter is listed."""
+NAMED = re.compile(rf"{SAID}(?:[.;:!](?!\w)|{LISTED}|$)", re.MULTILINE)
+"""A letter that words name, in text with single spaces; "A cat" and "I cannot" name none."""
+DOUBT = re.compile(rf"{SAID},? or\b")
 
 
 def read_boxes(
@@ -52,26 +59,51 @@ def read_boxes(
     return found
 
 
-def read_letter(reply: str) -> str:
-    """Return the letter of an option, which stands alone, at the beginning or after a word such as "answer".
+def read_letter(reply: str, *, options: str = ascii_uppercase, cut: bool = False) -> str:
+    """Return the letter of an option, which stands alone, at the beginning or, as all that is said, after a word such as "answer".
+
+    Args:
+        reply: What the model wrote.
+        options: The letters there are.
+        cut: Whether the reply ended at its limit: then only a letter alone counts, as "A" may begin a sentence.
 
     Raises:
-        ReplyError: There is none.
+        ReplyError: There is none, or not one of the options, or several.
 
     Example:
         >>> read_letter("b"), read_letter("(B) a cat"), read_letter("So the answer is C.")
         ('B', 'B', 'C')
     """
-    text = thought_through(reply).replace("*", "").strip()
-    alone, first = ALONE.fullmatch(text), FIRST.match(text)
+    text = _single_spaced(thought_through(reply).replace("*", ""))
+    alone = ALONE.fullmatch(text)
     if alone:
-        return alone[1].upper()
-    if first:
-        return first[1] or first[2]
-    named = set(NAMED.findall(text))
-    if len(named) != 1:
+        said = {alone[1].upper()}
+    elif cut:
+        raise ReplyError("cut off; allow more with max_tokens=…")
+    else:
+        lines = {bracketed or bare for bracketed, bare in LINE.findall(text)}
+        # Several are the options once more.
+        said = set(NAMED.findall(text)) | (lines if LINE.match(text) and len(lines) == 1 else set())
+    if len(said) != 1 or not said <= set(options) or DOUBT.search(text):
         raise ReplyError("without the letter of one option")
-    return str(named.pop())
+    return str(said.pop())
+
+
+def read_options(instruction: str) -> str:
+    r"""Return the letters of the options that a question lists, one a line from A on; the alphabet where it lists none.
+
+    Example:
+        >>> read_options("Which is larger?\n(A) the cat\n(B) the dog")
+        'AB'
+    """
+    found = set(OPTION.findall(_single_spaced(instruction)))
+    number = next((k for k, letter in enumerate(ascii_uppercase) if letter not in found), len(ascii_uppercase))
+    return ascii_uppercase[:number] if number > 1 else ascii_uppercase
+
+
+def _single_spaced(text: str) -> str:
+    """Return the lines that are not empty with single spaces: patterns may take time quadratic in a run of white space."""
+    return "\n".join(filter(None, (" ".join(line.split()) for line in text.splitlines())))
 
 
 def _span(low: float, high: float) -> tuple[int, int]:

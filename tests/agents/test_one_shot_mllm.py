@@ -6,6 +6,8 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from visenv.agents.one_shot_mllm.reading import read_boxes, read_letter
+from visenv.agents.one_shot_mllm.reading import read_boxes, read_letter, read_options
 from visenv.leaderboard import Patience, RunSettings, run_bench
 from visenv.leaderboard.rundir import read_records
 
@@ -43,7 +45,7 @@ UNREADABLE = (
     '<tool_call>{"name": "submit_none", "arguments": {}}</tool_call>',
 )  # fmt: skip
 SECONDS = 1.0
-"""Most that reading a reply takes."""
+"""Most that reading a reply in all forms takes, of the processor."""
 Play = Callable[..., Any]
 
 
@@ -68,9 +70,7 @@ class Says(Completer):
 def ask(make_episode: Callable[..., Episode], experts: ExpertSet) -> Play:
     """Play an episode with a model that says one thing; return the episode, the model, the player and what it raised."""
 
-    def run(
-        text: str, *, options: str = "", finish: str = "stop", instruction: str = "the a", **episode: Any
-    ) -> Any:
+    def run(text: str, *, options: str = "", finish: str = "stop", instruction: str = "the a", **episode: Any) -> Any:
         agent: Any = make_agent(f"one-shot-mllm:model=m,url=http://127.0.0.1:9/v1{options}")
         agent.completer = says = Says(text, finish=finish)
         rules = {"grammar": make_grammar(agent.manner.grammar), "vision": make_vision(agent.manner.vision), **episode}
@@ -266,7 +266,9 @@ def test_what_is_no_letter_is_an_error(reply: str) -> None:
         read_letter(reply, options="ABCDE")
 
 
-@pytest.mark.parametrize("reply", ["The answer is I cannot tell", "The answer is I'm not sure.", "My choice is I would say", "I think so"])
+@pytest.mark.parametrize(
+    "reply", ["The answer is I cannot tell", "The answer is I'm not sure.", "My choice is I would say", "I think so"]
+)
 def test_a_pronoun_is_no_letter_however_many_options_there_are(reply: str) -> None:
     with pytest.raises(ReplyError):
         read_letter(reply)
@@ -295,10 +297,8 @@ PIECES = (
 def _read(text: str, *, cut: bool) -> None:
     """Read a reply as each form; only a letter and boxes with an inside come out, or the one error."""
     for options in ("AB", ascii_uppercase):
-        try:
+        with suppress(ReplyError):
             assert read_letter(text, options=options, cut=cut) in set(options)
-        except ReplyError:
-            pass
     try:
         found = read_boxes(text, coordinates=make_coordinates("thousandths"), size_wh=(640, 480), cut=cut)
     except ReplyError:
@@ -307,22 +307,22 @@ def _read(text: str, *, cut: bool) -> None:
         assert 0 <= x1 < x2 <= 1000 and 0 <= y1 < y2 <= 1000 and label.strip()
 
 
-@given(text=st.one_of(st.text(max_size=80), st.lists(st.sampled_from(PIECES), max_size=25).map("".join)), cut=st.booleans())
+@given(
+    text=st.one_of(st.text(max_size=80), st.lists(st.sampled_from(PIECES), max_size=25).map("".join)), cut=st.booleans()
+)
 @example(text='[{"bbox_2d": [1, 2, 3, 4], "label": "\ud800"}]', cut=False)
 @settings(max_examples=500, deadline=None)
 def test_any_reply_is_read_or_refused(text: str, cut: bool) -> None:
     _read(text, cut=cut)
 
 
-@pytest.mark.parametrize("head", ["", "The answer is", "Answer:", "(", "[", "<think>", "```json\n[", "There is no "])
 @pytest.mark.parametrize("piece", PIECES)
-def test_the_longest_degenerate_replies_take_no_time(head: str, piece: str) -> None:
-    for tail in ("", "1", "B."):
+def test_the_longest_degenerate_replies_take_no_time(piece: str) -> None:
+    for head, tail in product(("", "The answer is", "[", "There is no "), ("1", "B.")):
         text = head + piece * ((MAX_CHARS - len(head + tail)) // len(piece)) + tail
-        for cut in (False, True):
-            begin = time.thread_time()
-            _read(text, cut=cut)
-            assert time.thread_time() - begin < SECONDS, (head, piece, tail)
+        begin = time.thread_time()
+        _read(text, cut=False), _read(text, cut=True)
+        assert time.thread_time() - begin < SECONDS, (head, piece, tail)
 
 
 def test_it_plays_a_bench_over_http(tmp_path: Path) -> None:

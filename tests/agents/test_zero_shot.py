@@ -132,8 +132,6 @@ def test_native_calls(tmp_path: Path, stream: bool) -> None:
 FAULTS_OF_THE_MODEL = {
     "empty content": (chat_body(""), "no_call"),
     "no content": (chat_body(None), "no_call"),
-    "two calls at once": (chat_body(NONE + NONE), "two_calls"),
-    "a call after the end": (chat_body(NONE + "\nDone."), "text_after"),
     "words only": (chat_body("I cannot see a dog."), "no_call"),
     "endless repetition, cut by the server": (chat_body("dog " * 2000, finish="length"), "no_call"),
     "endless repetition, sent whole": (chat_body("dog " * 60_000), "too_long"),
@@ -153,6 +151,14 @@ def test_faults_of_the_model_are_observations(tmp_path: Path, body: tuple[bytes,
     assert record.transcript[0].feedback.startswith(f"Error ({code})")
     assert (record.reason, record.failed) == ("submitted", False)
     assert endpoint.asked[1]["messages"][-1]["content"][0]["text"].find(code) > 0, "and the model is told"
+
+
+@pytest.mark.parametrize("more", [" {call}", "\nDone."], ids=["two calls at once", "a call after the end"])
+def test_more_than_a_call_where_nothing_ends_a_reply(tmp_path: Path, more: str) -> None:
+    """The grammar `json` has no stop strings, so nothing is cut off: the reply is a mistake."""
+    call = '{"name": "submit_none", "arguments": {}}'
+    (record,), _ = play(says(call + more.replace("{call}", call), call), tmp_path / "run", options=",grammar=json")
+    assert record.transcript[0].error in ("two_calls", "text_after", "bad_json") and record.transcript[1].error is None
 
 
 def test_two_native_calls_at_once(tmp_path: Path) -> None:
@@ -317,6 +323,11 @@ def test_a_call_that_the_model_left_open_stays_open(tmp_path: Path) -> None:
     assert [t.error for t in record.transcript] == ["unclosed", None]
 
 
+def test_what_is_written_behind_a_call_by_a_server_that_knows_no_stop_strings(tmp_path: Path) -> None:
+    (record,), _ = play(says(f"{DETECT}\n{NONE}", NONE), tmp_path / "run")
+    assert [t.reply for t in record.transcript] == [DETECT, NONE] and record.reason == "submitted"
+
+
 def test_endless_repetition_does_not_fill_the_next_prompts(tmp_path: Path) -> None:
     _, endpoint = play(says("dog " * 60_000, NONE), tmp_path / "run")
     (said,) = (m for m in endpoint.asked[1]["messages"] if m["role"] == "assistant")
@@ -446,6 +457,8 @@ def test_a_damaged_reply_is_asked_again_and_never_replayed(tmp_path: Path) -> No
         ("url=http://x,vision=eagle", UnknownNameError),
         ("url=http://x,backend=none", UnknownNameError),
         ("url=ftp://x", BadValueError),
+        ("url=http://bob:pass@x/v1", BadValueError),
+        ("url=http://", BadValueError),
         ("backend=transformers,max_tokens=0", BadValueError),
         ("url=http://x,temperature=hot", BadValueError),
         ("url=http://x,key_env=NOT_SET_ANYWHERE", BadValueError),

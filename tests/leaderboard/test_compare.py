@@ -153,7 +153,7 @@ def test_named_agents(two):
         compare_runs(two[0], agents=["blob-finder"])
     with pytest.raises(BadValueError, match="agent"):
         compare_runs(*two, agents=["a", "b", "c"])
-    edit(two[1], lambda info: info.update(agents=[{"name": n, "privileged": False} for n in "xy"]))
+    edit(two[1], lambda info: info.update(agents=[info["agents"][0] | {"name": n} for n in "xy"]))
     with pytest.raises(BadValueError, match="no agent is in both"):
         compare_runs(*two)
 

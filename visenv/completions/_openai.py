@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from types import ModuleType
 from typing import Any
@@ -102,7 +103,11 @@ class OpenAICompleter(Completer):
                         f"{self.where} takes no prompt as long as the first one of an episode, or not with replies of "
                         f"{request.sampling.max_tokens} tokens. Take a longer context, or a smaller max_tokens=…"
                     )
-                return completion if self._send_stop else cut_at_stop(completion, request.sampling.stop)
+                if not self._send_stop:
+                    completion = replace(completion, stop_left_out=False)
+                return cut_at_stop(
+                    completion, request.sampling.stop
+                )  # some servers know no stop strings, and do not say so
             except TemporaryCompletionError as error:
                 wait_s = backoff.next_wait_s(error.retry_after_s)
                 if wait_s is None:

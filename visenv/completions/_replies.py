@@ -120,17 +120,15 @@ class StreamedReply:
 
 
 def cut_at_stop(completion: Completion, stop: Sequence[str]) -> Completion:
-    """Return a reply as it would have ended at the first stop string, which it keeps."""
-    if not stop:
+    """Return a reply as it would have ended at the first stop string, which it keeps; as it is, if it holds none."""
+    ends = [completion.content.find(one) + len(one) for one in stop if one in completion.content]
+    if (
+        stop
+    ):  # the strings close a call: of calls that a server took out of the text, the first would have been the last
+        completion = replace(completion, tool_calls=completion.tool_calls[:1])
+    if not ends:
         return completion
-    content = completion.content
-    ends = [content.find(one) + len(one) for one in stop if one in content]
-    finish: Finish = "stop" if ends else completion.finish
-    # The strings close a call: of calls that a server took out of the text, the first would have been the last.
-    return replace(
-        completion, content=content[: min(ends, default=None)], finish=finish, tool_calls=completion.tool_calls[:1],
-        stop_left_out=False,
-    )  # fmt: skip
+    return replace(completion, content=completion.content[: min(ends)], finish="stop", stop_left_out=False)
 
 
 def says_context_full(status: int, message: str) -> bool:
