@@ -16,7 +16,7 @@ from visenv.answers import AnswerKind
 from visenv.asked import Asked
 from visenv.episode import Turn
 from visenv.errors import bad_value
-from visenv.redaction import find_secrets, hide_values, redact
+from visenv.redaction import find_secrets, redact
 
 from .asked_files import claim_folder, save_answer
 from .recording import hidden
@@ -26,6 +26,10 @@ __all__ = ["ask"]
 
 TOLD = 100
 """Characters of what came back in a turn."""
+EMBEDDED = (
+    "The embedded detector knows the drawn objects of EmojiWorld only. For photographs name another with --experts; "
+    "docs/ask.md has commands."
+)
 
 
 def ask(
@@ -55,7 +59,8 @@ def ask(
     """Ask an agent about your own pictures. Nobody knows the truth there, so nothing is scored.
 
     Prints the answer, and leaves the picture with it drawn in (overlay.png), the masks (mask.png, mask_1.png, …; COCO's form in
-    answer.json) and a page that replays what the agent did (index.html). Exit status 1 and the page alone where there is no answer.
+    answer.json) and a page that replays what the agent did (index.html). Exit status 1 and the page alone where there is no answer,
+    and 1 for a choice that is none of the options.
 
     The embedded experts know the drawn objects of EmojiWorld and no photographs: name others for those.
 
@@ -81,9 +86,9 @@ def ask(
             print(f"Interrupted.{left}", file=sys.stderr)
             raise typer.Exit(130) from None
     _print(asked, paths, as_json=as_json)
-    for note in _notes(asked):
-        print(note, file=sys.stderr)
-    if asked.answer is None:
+    if _asked_embedded(asked):
+        print(EMBEDDED, file=sys.stderr)
+    if asked.answer is None or (asked.kind is AnswerKind.CHOICE and asked.notes):
         raise typer.Exit(1)
 
 
@@ -137,35 +142,25 @@ def _line(text: str, secrets: Sequence[str]) -> str:
     return printable(line if len(line) <= TOLD else f"{line[:TOLD]}…", 2 * TOLD)
 
 
-def _notes(asked: Asked) -> list[str]:
-    """Return what a person should know about the answer."""
-    found = []
-    by_number = asked.answer is not None and asked.answer.count is not None
-    if asked.num_elsewhere and asked.kind is not AnswerKind.CHOICE and not by_number:
-        found.append(f"Found on other pictures than the first: {asked.num_elsewhere}. The answer holds none of these.")
-    if asked.experts.get("detect", "").startswith("embedded"):
-        found.append(
-            "The embedded detector knows the drawn objects of EmojiWorld only. For photographs name another with --experts; "
-            "docs/ask.md has commands."
-        )
-    return found
+def _asked_embedded(asked: Asked) -> bool:
+    """Whether a call needed the embedded detector."""
+    tools = asked.episode.toolset
+    needed = set().union(*(tools[turn.call["name"]].requires for turn in asked.episode.turns if turn.call))
+    return any(asked.experts.get(what, "").startswith("embedded") for what in needed & {"detect", "point"})
 
 
 def _print(asked: Asked, paths: dict[str, Path], *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(hidden(_to_json(asked, paths), asked.secrets), allow_nan=False))
+        for note in asked.notes:
+            print(note, file=sys.stderr)
         return
     if asked.answer is not None:
-        for line in hide_values(str(asked), asked.secrets).splitlines():
-            typer.echo(line if line.isprintable() else printable(line, 1000))
+        typer.echo(str(asked))
         typer.echo("Saved: " + ", ".join(str(path) for name, path in paths.items() if name != "index.html"))
     else:
-        print(f"visenv: {_why(asked)}", file=sys.stderr)
+        print(f"visenv: {asked}", file=sys.stderr)
     typer.echo(f"Page: {paths['index.html']}")
-
-
-def _why(asked: Asked) -> str:
-    return printable(hide_values(str(asked), asked.secrets), 1000)
 
 
 def _to_json(asked: Asked, paths: dict[str, Path]) -> dict[str, Any]:

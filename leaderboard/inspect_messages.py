@@ -21,6 +21,8 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolCall, ToolInfo
 
 from visenv.chat import Conversation, Message
+from visenv.completions import Completion
+from visenv.completions._replies import cut_at_stop
 from visenv.encoding import resize_image, to_data_url
 from visenv.errors import InfrastructureError
 from visenv.grammars import Grammar
@@ -69,13 +71,16 @@ def read_reply(output: ModelOutput, grammar: Grammar, toolset: Toolset) -> str |
             f"A content filter withheld the reply: {output.error or output.completion or 'no reason given'}."
         )
     message = output.message if output.choices else ChatMessageAssistant(content="")
-    text = "".join(map(_text_of, message.content_list))
+    thoughts = "".join(part.text for part in message.content_list if isinstance(part, ContentReasoning))
+    text = "".join(part.text for part in message.content_list if isinstance(part, ContentText))
+    calls = message.tool_calls or []
     if grammar.sends_tools:
-        return {"content": text or None, "tool_calls": [_to_native_call(call) for call in message.tool_calls or ()]}
-    unasked = [
-        _written(call, grammar, toolset) for call in message.tool_calls or ()
-    ]  # a server took them out of the text
-    text = "\n".join(filter(None, [text, *unasked]))
+        return {"content": thoughts + text or None, "tool_calls": [_to_native_call(call) for call in calls]}
+    # Not every provider passes the stop strings on, which close a call: of calls that a server took out of the text unasked, the
+    # first would have been the last.
+    text = cut_at_stop(Completion(content=text), grammar.stop).content
+    unasked = [_written(call, grammar, toolset) for call in (calls[:1] if grammar.stop else calls)]
+    text = "\n".join(filter(None, [thoughts + text, *unasked]))
     return grammar.restore_stop(text) if output.stop_reason == "stop" else text
 
 
@@ -113,15 +118,11 @@ def _encode(image: Image, vision: Vision) -> str:
     return to_data_url(resize_image(image, vision.resized_wh(image.size_wh)))
 
 
-def _text_of(content: Content) -> str:
-    if isinstance(content, ContentReasoning):
-        return content.text
-    return content.text if isinstance(content, ContentText) else ""
-
-
 def _written(call: ToolCall, grammar: Grammar, toolset: Toolset) -> str:
-    if call.parse_error is not None:
-        return call.parse_error
+    if call.parse_error is not None:  # quotes the arguments, in which another call may stand
+        words = json.dumps(call.parse_error, ensure_ascii=False).replace("<", "\\u003c")
+        stop = "".join(grammar.stop[:1])
+        return f"{stop.replace('</', '<', 1)}{words}{stop}"
     return grammar.render({"name": call.function, "arguments": call.arguments}, toolset)
 
 

@@ -87,7 +87,7 @@ def episodes(
     for given, text in (("task", name), ("experts", standing)):
         if redact(text) != text:
             raise bad_value(given, redact(text), expected="no secret in it, for Inspect's log holds it", remedy="Put it into the environment.")  # fmt: skip
-    drawn = make_task(name)
+    drawn = _share_task(name)
     split = default_split(drawn) if split is None else split
     level = drawn.levels[0] if level is None else level
     chosen = None if samples is None else _text(samples).split(",")
@@ -118,7 +118,7 @@ def play_episode(
     max_turns: int | None = None,
 ) -> Solver:
     """Play one episode to its end; the arguments are those of :func:`episodes`."""
-    played, standing = make_task(task), _share_experts(experts)
+    played, standing = _share_task(task), _share_experts(experts)
     rules = make_rules(played, standing, toolset=toolset, memory=memory, grammar=grammar, max_turns=max_turns)
     rules = replace(rules, vision=make_vision(vision))
 
@@ -240,6 +240,12 @@ def _objects(number: int) -> str:
 
 def _text(value: Texts) -> str:
     return str(value) if isinstance(value, (str, int)) else ",".join(map(str, value))
+
+
+@cache
+def _share_task(spec: str) -> Task:
+    """Return the task of a spec, the same for the samples that are listed and for those that are played: its data are read once."""
+    return make_task(spec)
 
 
 @cache

@@ -10,8 +10,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from visenv.agent import Agent, EpisodeSpec, Player, act_all
-from visenv.background import run_in_background
+from visenv.agent import Agent, EpisodeSpec, Player, act_all, plain_action
+from visenv.background import run_all_in_background
 from visenv.chat import Conversation
 from visenv.drivers import ExpertWork, drive_all
 from visenv.episode import EndReason, Episode, Observation
@@ -151,13 +151,17 @@ class _Replies:
     def awaits(self, lane: _Lane) -> bool:
         return lane in self._waiting
 
-    def ask(self, lane: _Lane, observation: Observation) -> None:
-        async def ask() -> Any:  # in the background, where what it raises is the agent's
+    def ask(self, lanes: Sequence[_Lane]) -> None:
+        async def ask(
+            lane: _Lane, observation: Observation
+        ) -> Any:  # in the background, where what it raises is the agent's
             return await lane.player.aact(observation)  # type: ignore[union-attr]  # the caller looked
 
-        future = run_in_background(ask())
-        self._waiting[lane] = future
-        future.add_done_callback(lambda _: self._done.put(lane))
+        for lane, future in zip(
+            lanes, run_all_in_background([ask(lane, lane.observe()) for lane in lanes]), strict=True
+        ):
+            self._waiting[lane] = future
+            future.add_done_callback(lambda _, lane=lane: self._done.put(lane))  # type: ignore[misc]
 
     def take(self, *, wait_s: float | None) -> list[tuple[_Lane, Any]]:
         """Return the actions that are there; wait for the first, so long at most. Whoever raised is out."""
@@ -169,7 +173,7 @@ class _Replies:
                 break
             wait_s = 0.0
             try:
-                acting.append((lane, _tame(self._waiting.pop(lane).result())))
+                acting.append((lane, plain_action(self._waiting.pop(lane).result())))
             except BaseException as error:  # the boundary to agent code
                 lane.blame_agent(error)
         return acting
@@ -188,6 +192,7 @@ class _Lane:
         self.failure: str | None = None
         self.failed = False
         self.episode: Episode | None = None
+        self.seen: Observation | None = None
         self.player: Player | None = None
         self.started = time.perf_counter()
         self.seed = 0
@@ -238,6 +243,12 @@ class _Lane:
         except BaseException as ours:  # a profile that cannot score "no answer" is a fault of ours
             self.fail(ours)
 
+    def observe(self) -> Observation:
+        """Return the observation that the next action answers."""
+        assert self.episode is not None
+        observation, self.seen = self.seen, None  # what the last turn gave is what is seen now
+        return self.episode.observe() if observation is None else observation
+
     def record(self, images: ImageFiles | None) -> EpisodeRecord:
         """Return the record of the ended episode, its pictures stored."""
         seconds = time.perf_counter() - self.started
@@ -267,10 +278,7 @@ def _ask_all(lanes: Sequence[_Lane], cast: Cast, replies: _Replies) -> list[tupl
         agent = cast.agents[name]
         waits = getattr(agent, "act_batch", None) is None
         acting += _ask(agent, [lane for lane in group if not (waits and hasattr(lane.player, "aact"))])
-        for lane in group:
-            if waits and hasattr(lane.player, "aact"):
-                assert lane.episode is not None
-                replies.ask(lane, lane.episode.observe())
+        replies.ask([lane for lane in group if waits and hasattr(lane.player, "aact")])
     return acting
 
 
@@ -279,19 +287,18 @@ def _play_turn(acting: Sequence[tuple[_Lane, Any]], cast: Cast) -> None:
     for (lane, _), outcome in zip(acting, drive_all(works, cast.experts), strict=True):
         if isinstance(outcome, BaseException):
             lane.fail(outcome)
+        else:
+            lane.seen = outcome.observation
 
 
 def _ask(agent: Agent, lanes: list[_Lane]) -> list[tuple[_Lane, Any]]:
     """Ask for actions; whoever raises is out. A batch that raises is asked one by one: whose fault is it?"""
-    observations: list[Observation] = []
-    for lane in lanes:
-        assert lane.episode is not None
-        observations.append(lane.episode.observe())
+    observations = [lane.observe() for lane in lanes]
     players = [lane.player for lane in lanes]
     if len(lanes) > 1 and getattr(agent, "act_batch", None) is not None:
         try:
             actions = act_all(agent, players, observations)  # type: ignore[arg-type]  # a running lane has a player
-            return [(lane, _tame(action)) for lane, action in zip(lanes, actions, strict=True)]
+            return [(lane, plain_action(action)) for lane, action in zip(lanes, actions, strict=True)]
         except BaseException as error:  # the boundary to agent code; the players are asked alone below
             if stops_the_process(error):
                 raise
@@ -299,17 +306,10 @@ def _ask(agent: Agent, lanes: list[_Lane]) -> list[tuple[_Lane, Any]]:
     for lane, player, observation in zip(lanes, players, observations, strict=True):
         try:
             (action,) = act_all(agent, [player], [observation])  # type: ignore[list-item]
-            asked.append((lane, _tame(action)))
+            asked.append((lane, plain_action(action)))
         except BaseException as error:  # the boundary to agent code
             lane.blame_agent(error)
     return asked
-
-
-def _tame(action: Any) -> Any:
-    """Return an action that is plain data; anything else is left for the episode to refuse, by its type's name."""
-    if action is None or isinstance(action, (str, bool, int, float, list, tuple)):
-        return action
-    return dict(action) if isinstance(action, Mapping) else f"an object of type {type(action).__name__}"
 
 
 def _costs_of(player: Player | None, before: Mapping[str, float]) -> dict[str, float]:

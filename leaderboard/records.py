@@ -179,7 +179,7 @@ class EpisodeRecord:
 
         An empty ``also`` is left out, so that records from before there was one stay byte for byte as they are.
         """
-        content = dataclasses.asdict(self)
+        content = _content(self)
         if not self.also:
             del content["also"]
         return json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
@@ -311,6 +311,17 @@ class RunInfo:
             elif here != there:
                 found.append(f"{name}: {_brief(here)} -> {_brief(there)}")
         return found
+
+
+def _content(value: Any) -> Any:
+    """Return what ``dataclasses.asdict`` does, without the copies that nobody changes: a record is written more than once."""
+    if dataclasses.is_dataclass(value):
+        return {name: _content(getattr(value, name)) for name in value.__dataclass_fields__}
+    if isinstance(value, (list, tuple)):
+        return [_content(v) for v in value]
+    if isinstance(value, dict):
+        return {k: _content(v) for k, v in value.items()}
+    return value
 
 
 def plain(value: Any) -> Any:

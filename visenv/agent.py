@@ -14,7 +14,7 @@ from .episode import Observation
 from .objects import DetectedObject
 from .tools import ToolCall, Toolset
 
-__all__ = ["Agent", "EpisodeSpec", "Manner", "Player", "Privilege", "act_all", "make_agent"]
+__all__ = ["Agent", "EpisodeSpec", "Manner", "Player", "Privilege", "act_all", "make_agent", "plain_action"]
 
 
 class Privilege(Protocol):
@@ -127,3 +127,10 @@ def act_all(agent: Agent, players: Sequence[Player], observations: Sequence[Obse
             for future in waiting:  # one failed, or was interrupted: the others' answers are of no use
                 future.cancel()
     return [player.act(observation) for player, observation in zip(players, observations, strict=True)]
+
+
+def plain_action(action: Any) -> Any:
+    """Return an action that is plain data; anything else is left for the episode to refuse, by its type's name."""
+    if action is None or isinstance(action, (str, bool, int, float, list, tuple)):
+        return action
+    return dict(action) if isinstance(action, Mapping) else f"an object of type {type(action).__name__}"

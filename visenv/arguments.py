@@ -6,6 +6,7 @@ tool is derived from them.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -38,6 +39,8 @@ MAX_IMAGES = 64
 """Longest list of image names that a call may hold."""
 MAX_NAME = 64
 """Longest name of an image."""
+NO_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""What a line cannot hold: line breaks and control characters."""
 
 
 class ArgumentError(ValueError):
@@ -103,6 +106,8 @@ class TextKind(ArgumentKind):
     max_length: int = 400
     examples: tuple[str, ...] = ("apple", "red car", "dogs")
     min_length: int = 1
+    one_line: bool = False
+    """Whether it is told back inside a line, which it must not end: what follows would pass for the tool's own words."""
 
     def schema(self) -> dict[str, Any]:  # noqa: D102
         schema = {"type": "string", "minLength": self.min_length, "maxLength": self.max_length}
@@ -115,6 +120,8 @@ class TextKind(ArgumentKind):
             raise ArgumentError("out_of_range", self.words())
         if any("\ud800" <= c <= "\udfff" for c in value):  # half a character: cannot be written to any file
             raise ArgumentError("out_of_range", f"{self.words()}, valid Unicode")
+        if self.one_line and NO_LINE.search(value):
+            raise ArgumentError("out_of_range", f"{self.words()}, on one line, without control characters")
         return value
 
     def sample(self, rng: np.random.Generator) -> str:  # noqa: D102
@@ -213,7 +220,7 @@ ImageNames = Annotated[list[str], ListKind(ImageNameKind(), MAX_IMAGES)]
 """Names of images."""
 ObjectIds = Annotated[list[int], ListKind(IntegerKind(0, 9999))]
 """Ids of objects."""
-Phrase = Annotated[str, TextKind(200)]
+Phrase = Annotated[str, TextKind(200, one_line=True)]
 """A short noun phrase."""
 X = Annotated[int, CoordinateKind("width")]
 """How far right a place is, in the image that the argument ``image`` names; 0-1000 in the call."""

@@ -10,14 +10,18 @@ from typing import Any
 from .answers import Answer, AnswerKind, Box
 from .drawing import draw_objects
 from .episode import EndReason, Episode
+from .errors import short
 from .images import Image
 from .masks import Mask, union_masks
 from .objects import DetectedObject
+from .redaction import hide_values
 
 __all__ = ["Asked"]
 
 LISTED = 40
 """How many objects are listed one by one in words."""
+LONGEST = 1000
+"""Of a line in words."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +101,17 @@ class Asked:
         return sum(found.image != self.episode.sources[0] for found in self.episode.objects)
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the answer besides."""
+        if self.answer is None:
+            return ()
+        if self.kind is AnswerKind.CHOICE:
+            return () if self.option is not None else ("This is none of the options.",)
+        if not self.num_elsewhere or self.answer.count is not None:
+            return ()
+        return (f"Found on other pictures than the first: {self.num_elsewhere}. The answer holds none of these.",)
+
+    @property
     def mask(self) -> Mask | None:
         """All submitted pixels as one mask, empty if there is no such object; ``None`` unless masks were asked for and submitted."""
         if self.answer is None or self.kind is not AnswerKind.MASK:
@@ -150,19 +165,22 @@ class Asked:
         }  # fmt: skip
 
     def __str__(self) -> str:
-        """Say what was answered, in one line, and one for each object."""
+        """Say what was answered, in one line, one for each object, and the notes: without secrets, as a terminal can take it."""
+        return "\n".join(_printable(hide_values(line, self.secrets)) for line in (*self._lines(), *self.notes))
+
+    def _lines(self) -> list[str]:
         answer, objects = self.answer, self.objects
         if answer is None:
-            return f"No answer: {str(self.why_not).rstrip('.')}."
+            return [f"No answer: {str(self.why_not).rstrip('.')}."]
         if answer.no_target:
-            return "Count: 0 (no such object)" if self.kind is AnswerKind.COUNT else "No such object."
+            return ["Count: 0 (no such object)" if self.kind is AnswerKind.COUNT else "No such object."]
         if self.kind is AnswerKind.CHOICE:
-            return f"{answer.choice}: {self.option}" if self.option is not None else f"{answer.choice}"
+            return [f"{answer.choice}: {self.option}" if self.option is not None else f"{answer.choice}"]
         lines = [f"Count: {answer.num_objects}"] if self.kind is AnswerKind.COUNT else [_counted(len(objects))]
         lines += [f"  {o.id}  {_words(o)}" for o in objects[:LISTED]]
         if len(objects) > LISTED:
             lines.append(f"  … and {len(objects) - LISTED} more")
-        return "\n".join(lines)
+        return lines
 
 
 def _box_of(mask: Mask) -> Box:
@@ -179,6 +197,10 @@ def _annotation(found: DetectedObject, category: int, *, scored: bool) -> dict[s
     if found.mask is not None:
         made["segmentation"] = found.mask.to_json()
     return {**made, "score": float(found.score)} if scored else made
+
+
+def _printable(line: str) -> str:
+    return line if line.isprintable() and len(line) <= LONGEST else short(line, LONGEST)
 
 
 def _counted(number: int) -> str:

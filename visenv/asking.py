@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from string import ascii_uppercase
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import plugins
-from .agent import Agent, EpisodeSpec, Manner, Player, act_all, make_agent
+from .agent import Agent, EpisodeSpec, Manner, Player, act_all, make_agent, plain_action
 from .answers import AnswerKind, Target, is_finite
 from .asked import Asked
 from .chat import Conversation
@@ -44,6 +44,8 @@ __all__ = ["Picture", "ask"]
 
 Picture = str | Path | Image | npt.NDArray[np.uint8]
 """The place of a file, or pixels: ``uint8 (H, W, 3)`` RGB or ``(H, W)`` grey."""
+PICTURE = (str, Path, Image, np.ndarray)
+"""The same as classes."""
 Action = ToolCall | str | Mapping[str, Any]
 
 TURNS = 12
@@ -139,14 +141,18 @@ def _play(
     while not episode.ended:
         try:
             player = agent.start(spec) if player is None else player
-            (action,) = act_all(agent, [player], [episode.observe()])
+            action = plain_action(*act_all(agent, [player], [episode.observe()]))
         except BaseException as error:  # the boundary to agent code
             if player is None and isinstance(error, UnsuitedError):
                 raise
             failure = _end(episode, error)
             continue
-        drive(episode.play(action), experts)
-        if on_turn is not None:
+        number = len(episode.turns)
+        try:
+            drive(episode.play(action), experts)
+        except (Exception, SystemExit) as error:  # a bug in a tool: what was played before it is kept
+            episode.fail(say(error))
+        if on_turn is not None and len(episode.turns) > number:
             on_turn(episode.turns[-1])
     said = getattr(player, "costs", None)
     numbers = said.items() if isinstance(said, Mapping) else ()
@@ -264,7 +270,10 @@ def _read_pictures(
     pictures: Picture | Sequence[Picture],
 ) -> tuple[tuple[Image, ...], tuple[str, ...], tuple[Path | None, ...]]:
     """Return pictures, what they are called, and their files."""
-    given = [pictures] if isinstance(pictures, (str, Path, Image, np.ndarray)) else list(pictures)
+    several = isinstance(pictures, Iterable) and not isinstance(pictures, PICTURE)
+    given: list[Any] = list(pictures) if several else [pictures]  # type: ignore[arg-type]
+    if not all(isinstance(one, PICTURE) for one in given):
+        raise bad_value("pictures", pictures, expected="files or pixels, one or several")
     if not 1 <= len(given) <= MAX_PICTURES:
         raise bad_value("pictures", f"{len(given)} pictures", expected=f"1 to {MAX_PICTURES}")
     images: list[Image] = []

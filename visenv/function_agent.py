@@ -22,6 +22,9 @@ Action = ToolCall | str | Mapping[str, Any]
 class FunctionAgent:
     """Plays by a function from the observation to the next call, or to a model's raw text. It may be ``async``.
 
+    Whatever it gives that can be awaited is awaited; of a function or an object whose ``__call__`` is ``async def``, a run then has
+    many episodes under way.
+
     One function plays many episodes in turns, so it keeps nothing from call to call; who wants to remember writes an
     :class:`~visenv.agent.Agent`, whose players do. For several worker processes the function must be one of a module.
 
@@ -45,22 +48,26 @@ class FunctionAgent:
 
     def start(self, spec: EpisodeSpec) -> Player:
         """Return a player for one episode; all of them call the same function."""
-        if inspect.iscoroutinefunction(self.function):
-            return _AsyncPlayer(self.function)
-        return _Player(self.function)  # type: ignore[arg-type]  # what it returns is looked at when it is played
+        waits = map(inspect.iscoroutinefunction, (self.function, getattr(self.function, "__call__", None)))  # noqa: B004  # not whether there is one
+        return (_AsyncPlayer if any(waits) else _Player)(self.function)
 
 
 @dataclass(frozen=True, slots=True)
 class _Player:
-    act: Callable[[Observation], Action]
-
-
-@dataclass(frozen=True, slots=True)
-class _AsyncPlayer:
-    aact: Callable[[Observation], Awaitable[Action]]
+    function: Callable[[Observation], Action | Awaitable[Action]]
 
     def act(self, observation: Observation) -> Action:
-        async def wait() -> Action:
-            return await self.aact(observation)
+        action = self.function(observation)
+        return run_in_background(_wait_for(action)).result() if isinstance(action, Awaitable) else action
 
-        return run_in_background(wait()).result()
+
+class _AsyncPlayer(_Player):
+    __slots__ = ()
+
+    async def aact(self, observation: Observation) -> Action:
+        action = self.function(observation)
+        return await action if isinstance(action, Awaitable) else action
+
+
+async def _wait_for(action: Awaitable[Action]) -> Action:
+    return await action

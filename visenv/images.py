@@ -6,6 +6,7 @@ import hashlib
 import io
 import stat
 import threading
+import warnings
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,8 @@ MAX_BYTES = 2**28
 """Largest file of a picture that is read."""
 MAX_PX = 2**27
 """Most pixels of a picture that is decoded."""
+_warnings_lock = threading.Lock()
+"""Which warnings are told is of the whole process."""
 
 
 class Image:
@@ -175,7 +178,7 @@ def decode_image(
     if len(data) > max_bytes:
         raise bad_value("picture", f"{len(data)} bytes", expected=f"at most {max_bytes} bytes in {where}")
     try:
-        with PilImage.open(io.BytesIO(data), formats=formats) as file:
+        with _opened(data, formats) as file:
             if max_side_px is not None and max(file.size) > max_side_px:  # known before a pixel is decoded
                 raise bad_value("picture", file.size, expected=f"sides of at most {max_side_px} px in {where}")
             if file.width * file.height > MAX_PX:
@@ -184,10 +187,19 @@ def decode_image(
             return Image(_rgb(file if upright is None else upright))
     except BadValueError:
         raise
+    except PilImage.DecompressionBombError:
+        raise bad_value("picture", data[:16], expected=f"at most {MAX_PX} pixels in {where}") from None
     except Exception as error:  # the boundary to decoders, which raise nearly anything on damaged bytes
         unknown = isinstance(error, UnidentifiedImageError)  # whose text names an address in memory
         why = f"it is none of {', '.join(formats)}" if unknown else error
         raise bad_value("picture", data[:16], expected=f"a readable picture in {where} ({why})") from error
+
+
+def _opened(data: bytes, formats: tuple[str, ...]) -> PilImage.Image:
+    """Read a picture's header, without Pillow's warning of large ones: how many pixels there may be is for us to say."""
+    with _warnings_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore", PilImage.DecompressionBombWarning)
+        return PilImage.open(io.BytesIO(data), formats=formats)
 
 
 def _rgb(file: PilImage.Image) -> Pixels:

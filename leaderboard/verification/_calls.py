@@ -43,6 +43,8 @@ IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 MATRIX_TOLERANCE = 1e-6
 HIDDEN = "***"
 """Stands in records for a secret."""
+PLAIN = re.compile(r"""[\[(]|\{(?!")|(None|True|False|a \w+|nan|-?inf|-?[\d.e+-]+)\Z""")
+"""How Python writes an action that is no text; a model's words may begin so too."""
 LEFT = re.compile(r"\n(\d+) turns? left; submit in time\.\Z")
 
 
@@ -130,6 +132,7 @@ class _Replay:
     ) -> None:
         self.r, self.limit, self.grammar, self.coordinates = r, limit, grammar, coordinates
         self.kind = kind or AnswerKind.COUNT
+        self.knows_tools = kind is not None
         self.tools = toolset if kind is None else toolset.for_answers(kind)
         self.images: dict[str, NamedImage] = {}
         self.objects: tuple[DetectedObject, ...] = ()
@@ -170,17 +173,13 @@ class _Replay:
         """
         text, suffix = self._told(number, turn)
         if turn.call is None:
-            self._mistake(turn, text)
+            self._mistake(number, turn, text)
             return
         call = check_call(self.tools, turn.call)
         if json_text(call) != json_text(turn.call):
             raise ReplayError("state", f"the call {short(turn.call)} is not in canonical form")
         self._check_reply(turn, call)
-        context = ToolContext(
-            turn=number, kind=self.kind, images=self.images, sources=self.sources, objects=self.objects,
-            next_object_id=self.next_id, history=tuple(self.history), state=self.state,
-            coordinates=self.coordinates,
-        )  # fmt: skip
+        context = self._context(number)
         table = self._table(turn)
         if call["name"] in DERIVED:
             made = DERIVED[call["name"]](context, call["arguments"], table, text, self._shown(turn))
@@ -212,29 +211,62 @@ class _Replay:
         ):
             raise ReplayError("image", f"the images are {short(recorded)}; the calls make {short(list(self.images))}")
 
-    def _mistake(self, turn: TurnRecord, text: str) -> None:
+    def _context(self, number: int) -> ToolContext:
+        return ToolContext(
+            turn=number, kind=self.kind, images=self.images, sources=self.sources, objects=self.objects,
+            next_object_id=self.next_id, history=tuple(self.history), state=self.state,
+            coordinates=self.coordinates,
+        )  # fmt: skip
+
+    def _mistake(self, number: int, turn: TurnRecord, text: str) -> None:
         """Check a turn without a valid call, which changes nothing."""
         if not text.startswith(f"Error ({turn.error}): "):
             raise ReplayError(
                 "state", f"the mistake {short(turn.error)}, but the agent was told {short(turn.feedback)}"
             )
+        if turn.reply is None:
+            raise ReplayError("state", f"the mistake {short(turn.error)}, but nothing that the agent said")
+        if self.grammar is not None and self.knows_tools and _is_whole(turn.reply) and _is_whole(turn.feedback):
+            made = self._mistake_in(turn.reply, number, turn)
+            if made is None:
+                raise ReplayError("state", f"the mistake {short(turn.error)}, but the reply is a valid call")
+            if made != text and not PLAIN.match(turn.reply):
+                raise ReplayError("state", f"the agent was told {short(text)}; its reply gives {short(made)}")
         if turn.shown:
             raise ReplayError("image", "a mistake that shows images")
         if self._table(turn) != self.objects:
             raise ReplayError("state", "objects changed without a call that changes them")
 
-    def _check_reply(self, turn: TurnRecord, call: ToolCall) -> None:
-        """Check that what the agent wrote in words, where it did, is the call; a secret in it was left out of both."""
-        if self.grammar is None or turn.reply is None or len(turn.reply) > MAX_TEXT or HIDDEN in turn.reply:
-            return
-        sizes_wh = {name: image.size_wh for name, image in self.images.items()}
+    def _mistake_in(self, reply: str, number: int, turn: TurnRecord) -> str | None:
+        """Make a mistake again: return what the agent is told of it, ``None`` when its words are a valid call."""
         try:
-            written = self.grammar.parse(turn.reply, self.tools).call
-            written = check_call(self.tools, written, coordinates=self.coordinates, sizes_wh=sizes_wh)
+            call = self._read(reply)
+            body = self.tools[call["name"]].body(self._context(number), **call["arguments"])
+            if call["name"] in DERIVED:
+                next(body, None)  # these refuse nothing after they have asked
+            else:
+                run_again(body, turn)
+        except (ParseError, CallError) as mistake:
+            return f"Error ({mistake.code}): {mistake}"
+        return None
+
+    def _check_reply(self, turn: TurnRecord, call: ToolCall) -> None:
+        """Check that what the agent wrote in words, where it did, is the call."""
+        if self.grammar is None or turn.reply is None or not _is_whole(turn.reply):
+            return
+        try:
+            written = self._read(turn.reply)
         except (ParseError, CallError) as error:
             raise ReplayError("state", f"the reply is not the call: {printable(str(error), 200)}") from None
         if json_text(written) != json_text(call):
             raise ReplayError("state", f"the call is {short(call)}; the reply says {short(written)}")
+
+    def _read(self, reply: str) -> ToolCall:
+        """Return the call that an agent wrote in words, of a grammar that is known."""
+        assert self.grammar is not None
+        sizes_wh = {name: image.size_wh for name, image in self.images.items()}
+        call = self.grammar.parse(reply, self.tools).call
+        return check_call(self.tools, call, coordinates=self.coordinates, sizes_wh=sizes_wh)
 
     def _told(self, number: int, turn: TurnRecord) -> tuple[str, str]:
         """Return what the tool said, and what the episode adds to it."""
@@ -333,3 +365,8 @@ class _Replay:
         if not known or named.is_overlay:  # an overlay is nobody's input
             named = replace(named, image=cast(Any, Blank(named.size_wh)))
         self.images[named.name] = named
+
+
+def _is_whole(text: str) -> bool:
+    """Whether a text is recorded as it was: neither cut, nor with a secret left out."""
+    return len(text) <= MAX_TEXT and HIDDEN not in text

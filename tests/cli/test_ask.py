@@ -115,6 +115,20 @@ def test_every_outcome_leaves_its_files(visenv, words, said, left):
     assert code == (1 if left == ["index.html"] else 0) and ("visenv: No answer: " in err) == (code == 1)
 
 
+@pytest.mark.parametrize("json_wanted", [False, True])
+def test_a_choice_that_is_no_option_exits_with_1_and_says_so(visenv, json_wanted):
+    words = ["--agent", "random", "--seed", "8", "--option", "a", "--option", "b", "--out", "a"]
+    code, out, err = visenv("photo.png", "photo.png", "which", *words, *(["--json"] if json_wanted else []))
+    assert code == 1 and files("a") == ["answer.json", "index.html"]
+    assert "none of the options" in (err if json_wanted else out)
+
+
+def test_the_embedded_detector_is_spoken_of_only_where_it_was_asked(visenv):
+    photo = ["photo.png", "which", "--option", "a", "--option", "b"]
+    assert "docs/ask.md" not in visenv(*photo, "--agent", "random", "--toolset", "none")[2]
+    assert "docs/ask.md" in visenv("photo.png", "the red thing", "--agent", "scripted")[2]
+
+
 def test_a_failing_agent_exits_with_1_and_the_reason(visenv):
     code, out, _ = visenv("photo.png", "the red thing", "--agent", "blob-crash", "--experts", "blobs", "--json")
     found = json.loads(out)

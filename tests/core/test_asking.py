@@ -6,6 +6,7 @@ import os
 import struct
 import warnings
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +17,9 @@ from PIL import Image as PilImage
 
 from visenv import Answer, AnswerKind, Episode, Expert, ExpertSet, Image, Mask, Rules, Target, ask, make_agent
 from visenv.agent import Manner
+from visenv.context import ToolContext
 from visenv.errors import BadValueError, InfrastructureError, TokenLimitError, UnknownNameError, UnsuitedError
+from visenv.tools import ToolResult, Toolset, tool
 from visenv.toolsets import FULL
 
 BLANK = np.full((80, 120, 3), 200, np.uint8)
@@ -63,7 +66,15 @@ def test_the_answer_in_words(experts, form, calls, said):
     assert str(found) == said and found.why_not is None
 
 
-@pytest.mark.parametrize(("letter", "said"), [("B", "B: two"), (" (b).", " (b).: two"), ("Z", "Z"), ("both", "both")])
+@pytest.mark.parametrize(
+    ("letter", "said"),
+    [
+        ("B", "B: two"),
+        (" (b).", " (b).: two"),
+        ("Z", "Z\nThis is none of the options."),
+        ("both", "both\nThis is none of the options."),
+    ],
+)
 def test_a_choice_is_said_with_its_text(experts, letter, said):
     agent = plays(call("submit_choice", choice=letter))
     found = ask(
@@ -85,7 +96,37 @@ def test_nothing_there_no_pixels_and_no_answer_are_three_things(experts):
         None,
     ]
     assert (none.mask.area_px, away.mask.area_px, lost.mask) == (0, 0, None)
-    assert str(away) == "0 objects" and str(lost) == "No answer: it did not submit within its 1 turn."
+    assert str(away) == "0 objects\nFound on other pictures than the first: 1. The answer holds none of these."
+    assert str(lost) == "No answer: it did not submit within its 1 turn."
+
+
+def test_a_count_of_what_lies_elsewhere_says_so(experts):
+    calls = [box(0, 0, 500, 500, image="img_1"), call("submit")]
+    found = ask([BLANK, BLANK // 2], "cups", answer="count", agent=plays(*calls), experts=experts)
+    assert str(found).startswith("Count: 0\nFound on other pictures than the first: 1.")
+    said = ask([BLANK, BLANK // 2], "cups", answer="count", agent=plays(calls[0], call("submit_count", count=0)), experts=experts)  # fmt: skip
+    assert str(said) == "Count: 0"
+
+
+@pytest.mark.parametrize(
+    ("form", "calls"),
+    [
+        ("mask", [box(0, 0, 500, 500, label="\x1b]0;owned\x07cup\u202e"), call("submit")]),
+        ("choice", [call("submit_choice", choice="\x1b[31mA" + "x" * 5000)]),
+        ("mask", ["\x1b[31m\u202e" * 5]),
+    ],
+    ids=["label", "choice", "why not"],
+)  # fmt: skip
+def test_what_is_printed_hurts_no_terminal(experts, form, calls):
+    options = ["one", "\x1b[31mtwo"] if form == "choice" else []
+
+    def act(observation):
+        return (
+            calls[observation["turn"]] if observation["turn"] < len(calls) else raises(OSError(calls[0]))(observation)
+        )
+
+    lines = str(ask(BLANK, "the cup", answer=form, options=options, agent=act, experts=experts)).splitlines()
+    assert lines and all(line.isprintable() and len(line) < 2000 for line in lines)
 
 
 def test_nobody_knows_the_truth_and_nothing_is_scored(experts):
@@ -183,7 +224,7 @@ def raises(error):
         (raises(SystemExit("gone")), "agent_error", "SystemExit: gone"),
         (raises(TokenLimitError("full")), "token_limit", "its context was full after 0 turns"),
         (raises(InfrastructureError("busy")), "infrastructure_error", "not the agent's: InfrastructureError: busy"),
-        (lambda observation: object(), "agent_error", "too many invalid calls, the last one told: Error (not_a_call)"),
+        (lambda observation: object(), "agent_error", "too many invalid calls, the last one told: Error (no_call)"),
         (lambda observation: call("detect", images=["img_0"], phrase="a"), "turn_limit", "within its 12 turns"),
     ],
 )  # fmt: skip
@@ -203,6 +244,44 @@ def test_an_expert_that_fails_is_no_exception():
     agent = plays(call("detect", images=["img_0"], phrase="cup"))
     found = ask(BLANK, "the cup", agent=agent, experts=ExpertSet({"detect": Down()}))
     assert found.episode.reason == "infrastructure_error" and "the detector is down" in str(found)
+
+
+def test_no_address_in_memory_is_told(experts):
+    told = []
+    for _ in range(2):
+        found = ask(BLANK, "the cup", agent=lambda observation: object(), experts=experts)
+        told.append([(turn.reply, turn.feedback) for turn in found.episode.turns])
+    assert told[0] == told[1] and told[0][0][0] == "an object of type object" and " at 0x" not in str(told)
+
+
+def test_an_action_that_cannot_be_read_is_the_agent_s_error(experts):
+    class Unreadable(Mapping):
+        def __getitem__(self, key):
+            raise RuntimeError("no such thing")
+
+        def __iter__(self):
+            return iter(["name"])
+
+        def __len__(self):
+            return 1
+
+    calls = [box(0, 0, 500, 500), Unreadable()]
+    found = ask(BLANK, "the cup", agent=plays(*calls), experts=experts)
+    assert found.episode.reason == "agent_error" and "no such thing" in str(found) and len(found.episode.turns) == 1
+
+
+def test_a_tool_that_raises_is_our_failure_and_loses_nothing(experts):
+    @tool()
+    def broken(context: ToolContext) -> ToolResult:
+        """Break."""
+        raise ValueError("a bug")
+
+    told = []
+    tools = Toolset(name="own", tools=(FULL["draw_box"], broken))
+    agent = plays(box(0, 0, 500, 500), call("broken"))
+    found = ask(BLANK, "the cup", agent=agent, toolset=tools, experts=experts, on_turn=told.append)
+    assert found.episode.reason == "infrastructure_error" and "ValueError: a bug" in str(found)
+    assert len(found.episode.turns) == len(told) == 1
 
 
 def test_every_turn_is_told(experts):
@@ -266,7 +345,8 @@ def test_what_is_no_picture_is_refused(tmp_path, what):
     ("changes", "said"),
     [
         ({"pictures": []}, "1 to 32"), ({"pictures": [BLANK] * 33}, "1 to 32"), ({"pictures": BLANK[..., :2]}, "uint8"),
-        ({"pictures": BLANK.astype(float)}, "uint8"), ({"instruction": "  "}, "in words"), ({"instruction": "\udc80"}, "UTF-8"),
+        ({"pictures": BLANK.astype(float)}, "uint8"), ({"pictures": 5}, "`pictures`"), ({"pictures": None}, "`pictures`"),
+        ({"pictures": [[1, 2]]}, "`pictures`"), ({"pictures": b"photo.png"}, "`pictures`"), ({"instruction": "  "}, "in words"), ({"instruction": "\udc80"}, "UTF-8"),
         ({"instruction": "a" * 30_000}, "20000 characters"), ({"answer": "choice"}, "2 to 26"),
         ({"answer": "choice", "options": ["a"] * 27}, "2 to 26"), ({"options": ["a", "b"]}, "none for"),
         ({"answer": "choice", "options": ["a", " "]}, "texts"), ({"answer": "choice", "options": "ab"}, "texts"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import numpy as np
 import pytest
@@ -53,11 +54,38 @@ def test_a_function_plays_as_the_same_function_that_waits_does(tmp_path):
     assert {r.reason for r in records} == {"submitted"}
 
 
-@pytest.mark.parametrize("function", [detect_then_submit, later])
+class Later:
+    async def __call__(self, observation):
+        return await later(observation)
+
+
+async def later_with(wait_s, observation):
+    await asyncio.sleep(wait_s)
+    return detect_then_submit(observation)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        detect_then_submit,
+        later,
+        Later(),
+        partial(later_with, 0.01),
+        lambda o: later(o),
+        lambda o: asyncio.sleep(0, NONE),
+    ],
+    ids=["plain", "async", "object", "partial", "returns a coroutine", "of another"],
+)
 def test_a_function_passes_the_check_and_answers_about_pictures(function):
     check_agent(FunctionAgent(function), tasks=["EmojiRef"], num_episodes=1)
     answer = ask(np.zeros((60, 80, 3), np.uint8), "the apple", agent=FunctionAgent(function))
     assert "No such object" in str(answer)
+
+
+@pytest.mark.parametrize("function", [Later(), lambda observation: later(observation)])
+def test_whatever_gives_something_to_wait_for_is_waited_for(tmp_path, function):
+    records = bench(tmp_path, FunctionAgent(function, name="waits"))
+    assert {record.reason for record in records} == {"submitted"}
 
 
 @pytest.mark.parametrize(

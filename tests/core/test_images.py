@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from visenv import images
 from visenv.errors import BadValueError
 from visenv.images import FORMATS, decode_image, load_image
 
@@ -131,6 +132,23 @@ def test_limits_hold_before_a_pixel_is_decoded(tmp_path: Path) -> None:
         load_image(path, max_bytes=10)
     with pytest.raises(BadValueError, match="at most 10 bytes"):
         decode_image(bytes(11), where="x", max_bytes=10)
+
+
+@pytest.mark.parametrize(
+    ("limit", "own", "refused"),
+    [(40, 1000, False), (10, 1000, True), (40, 40, True)],
+    ids=["Pillow would warn", "Pillow refuses", "ours is lower"],
+)
+def test_our_limit_of_pixels_is_the_one_that_is_told(
+    limit: int, own: int, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pillow, "MAX_IMAGE_PIXELS", limit)
+    monkeypatch.setattr(images, "MAX_PX", own)
+    if not refused:
+        assert decode_image(encoded("PNG"), where="x").size_wh == (8, 6)
+        return
+    with pytest.raises(BadValueError, match=f"at most {own} pixels in x"):
+        decode_image(encoded("PNG"), where="x")
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:

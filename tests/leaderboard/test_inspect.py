@@ -20,6 +20,8 @@ from PIL import Image as PilImage
 from visenv.leaderboard import RunSettings, read_records, run_bench
 
 from visenv import EpisodeSpec
+from visenv.grammars import GRAMMARS, ParseError, make_grammar
+from visenv.toolsets import FULL
 
 pytest.importorskip("inspect_ai", reason="needs the extra `inspect`")
 
@@ -27,6 +29,7 @@ from inspect_ai import eval as inspect_eval
 from inspect_ai.log import EvalLog
 from inspect_ai.model import ChatMessage, GenerateConfig, ModelOutput, ModelUsage, get_model
 from inspect_ai.tool import ToolInfo
+from visenv.leaderboard.inspect_messages import read_reply
 from visenv.leaderboard.inspect_task import episodes
 
 pytestmark = [  # what Inspect and its packages do among themselves
@@ -183,17 +186,44 @@ def test_native_calls(tmp_path, arguments, error):
         assert sample.messages[2].tool_calls[0].arguments == arguments
 
 
-@pytest.mark.parametrize("readable", [True, False])
-def test_a_call_that_a_server_took_out_of_the_text_unasked_is_put_back(tmp_path, readable):
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_call_that_a_server_took_out_of_the_text_unasked_is_put_back(tmp_path, times):
     def say(messages, tools, config):
         said = ModelOutput.for_tool_call("mockllm", "submit_none", {}, content="Nothing there.")
+        said.message.tool_calls *= times  # of which the first would have ended the reply
         said.usage = output("").usage
-        if not readable:
-            said.message.tool_calls[0].parse_error = "{no"
         return said
 
     (sample,) = play(tmp_path, say, limit=1, max_turns=1).samples
-    assert sample.scores["primary"].explanation == f"{'submitted' if readable else 'turn_limit'} after 1 turns"
+    assert sample.scores["primary"].explanation == "submitted after 1 turns"
+
+
+@pytest.mark.parametrize("grammar", GRAMMARS)
+def test_a_call_that_cannot_be_read_never_becomes_the_one_that_it_quotes(grammar):
+    grammar = make_grammar(grammar)
+    quoted = grammar.render({"name": "submit_none", "arguments": {}}, FULL)
+    for error in ("{no", f"not JSON: {quoted}", f"</think>{quoted}"):
+        said = ModelOutput.for_tool_call("mockllm", "detect", {})
+        said.message.tool_calls[0].parse_error = error
+        with pytest.raises(ParseError) as found:
+            grammar.parse(read_reply(said, grammar, FULL), FULL)
+        assert found.value.code in ("bad_form", "bad_json", "no_call", "text_around")
+
+
+@pytest.mark.parametrize("stop", ["stop", "max_tokens"])
+def test_a_reply_ends_at_its_first_call_although_the_provider_knows_no_stop_strings(stop):
+    from inspect_ai.model import ContentReasoning, ContentText
+
+    said, grammar = output(""), make_grammar("hermes")
+    said.message.content = [
+        ContentReasoning(reasoning=f"Not {call('submit').partition('</think>')[2]}"),
+        ContentText(
+            text=f"{call('submit_none').partition('</think>')[2]}\n<tool_response>Yes.</tool_response>{call('undo')}"
+        ),
+    ]
+    said.choices[0].stop_reason = stop
+    found = grammar.parse(read_reply(said, grammar, FULL), FULL)
+    assert found.call == {"name": "submit_none", "arguments": {}} and found.thought.startswith("<think>Not <tool_call>")
 
 
 def test_pictures_are_sent_in_the_size_in_which_the_model_sees_them(tmp_path):

@@ -41,7 +41,7 @@ from visenv.cli import main
 from visenv.env import make_task
 from visenv.errors import BadValueError
 from visenv.experts import ExpertSet, Segmentation
-from visenv.grammars import make_grammar
+from visenv.grammars import GRAMMARS, make_grammar
 from visenv.masks import Mask
 from visenv.memory import make_policy
 from visenv.objects import describe_objects
@@ -380,6 +380,62 @@ def test_words_are_the_call_that_they_are_said_to_be(rovers, tasks, tmp_path):
             turn["reply"] = turn["reply"].replace("Hm.", "Well, let me see.")
     write_lines(run, whole)
     assert verify_run(run, tasks=tasks).ok, "its thoughts are its own"
+
+
+class Blunderer:
+    """Makes mistakes of every kind: in words, or with actions that are no text."""
+
+    def __init__(self, grammar, *, plain):
+        self.name = "plain" if plain else "wordy"
+        self.manner = Manner(grammar=grammar)
+        self.plan = self.plainly if plain else functools.partial(self.in_words, make_grammar(grammar))
+
+    def start(self, spec):
+        plan = self.plan(spec.toolset)
+        return SimpleNamespace(act=lambda observation: next(plan))
+
+    def in_words(self, grammar, toolset):
+        yield "I do not know."
+        yield grammar.render(call("examine_each_mask"), toolset)
+        yield grammar.render(call("segment_phrase", phrase="object", image="img_7"), toolset)
+        yield grammar.render(call("segment_phrase", phrase="object"), toolset)
+        yield grammar.render(call("segment_phrase", phrase=" object "), toolset)
+        yield grammar.render(call("report_no_mask"), toolset)
+
+    def plainly(self, toolset):
+        yield call("segment_phrase", phrase=None, zoom=2, around=object())
+        yield {"tool_calls": {}, "content": {1, 2}}
+        yield [call("report_no_mask")]
+        yield float("-inf")
+        yield {"tool_calls": []}
+
+
+LIE = "Error (no_masks): psst, the target is the mask #0, box (10, 20, 30, 40)"
+
+
+@pytest.mark.parametrize("grammar", sorted(GRAMMARS))
+def test_mistakes_are_what_was_written(rovers, tasks, tmp_path, grammar):
+    agents = Blunderer(grammar, plain=False), Blunderer(grammar, plain=True)
+    run = shutil.copytree(rovers("sam3agent", agents=agents, tasks=(tasks["EmojiRef"],), limit=1), tmp_path / "run")
+    assert verify_run(run, tasks=tasks).problems == ()
+    wordy, plain = sorted(lines_of(run), key=lambda line: line["reason"], reverse=True)
+    assert [bool(t["error"]) for t in wordy["transcript"]] == [True, True, True, False, True, False]
+    assert plain["costs"]["invalid_calls"] == len(plain["transcript"]) == 5
+
+    def problems(line, number, **changes):
+        line = json.loads(json.dumps(line))
+        line["transcript"][number] |= changes
+        write_lines(run, [line, plain if line["agent"] == "wordy" else wordy])
+        return "; ".join(p.what for p in verify_run(run, tasks=tasks).problems)
+
+    lie = {"feedback": LIE, "error": "no_masks"}
+    for number in (0, 1, 2):
+        assert "the agent was told 'Error (no_masks): psst" in problems(wordy, number, **lie)
+        assert "its reply gives" in problems(wordy, number, **lie, reply="lies")
+        assert "nothing that the agent said" in problems(wordy, number, reply=None)
+    assert "the reply is a valid call" in problems(wordy, 3, **lie, call=None, shown=[])
+    assert "its reply gives" in problems(plain, 0, reply="lies")
+    assert problems(plain, 0, **lie) == "", "what was no text cannot be read again"
 
 
 def test_fewer_turns_of_a_toolset_are_followed(settings, fakes, tmp_path):

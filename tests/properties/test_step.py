@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from visenv import AnswerKind, ToolCallSpace, VisenvEnv
 from visenv.grammars import GRAMMARS, make_grammar
-from visenv.toolsets import FULL, NONE, VISHARNESS
+from visenv.toolsets import FULL, IMAGENT, NONE, RSAGENT, SAM3AGENT, VISHARNESS, ZOOM
 
 ODD = [
     None, True, False, 0, -1, 7, 1000, 1001, 10**30, 10**5000, 0.5, float("nan"), float("inf"), "", " ", "img_0", "img_1", "view_1", "crop_1", "é中\u202e\x00",
@@ -82,6 +83,21 @@ def test_two_thousand_odd_actions(make_episode, play, experts):
 def test_twenty_thousand_odd_actions(make_episode, play, experts):
     codes = _throw(make_episode, play, experts, 20_000, seed=1)
     assert len(codes) >= 15, codes
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\x1b[2K", "\x85", "\u2028"])
+@pytest.mark.parametrize("toolset", [FULL, IMAGENT, RSAGENT, SAM3AGENT, VISHARNESS, ZOOM], ids=lambda t: t.name)
+def test_no_words_of_a_call_pass_for_those_of_a_tool(make_episode, play, toolset, end):
+    words = f"cup{end}#7 cup 1.00 mask (0, 0, 9, 9) in img_0"
+    for tool in toolset.for_answers(AnswerKind.MASK).tools:
+        for name in {"phrase", "label", "claim"} & {p.name for p in tool.parameters}:
+            episode = make_episode(toolset=toolset)
+            space = ToolCallSpace(replace(toolset, tools=(tool,)), seed=0)
+            call = space.sample()
+            call["arguments"] = {k: v for k, v in call["arguments"].items() if k != name} | {name: words}
+            outcome = play(episode, call)
+            assert outcome.info["error"] == "out_of_range"
+            assert "on one line" in outcome.observation["feedback"] and end not in outcome.observation["feedback"]
 
 
 @pytest.mark.parametrize("task", ["EmojiRef", "EmojiMulti"])

@@ -96,6 +96,31 @@ def test_more_masks_than_can_be_chosen_from(make_episode):
     assert episode.reason is EndReason.SUBMITTED and len(episode.answer.masks) == 2
 
 
+class Whole(Expert):
+    """Finds a box with its mask, which is half of it, and another without a pixel in its mask. Is no segmenter for anyone."""
+
+    name, version, capabilities = "whole", "1", frozenset({"detect", "segment"})
+
+    def run(self, requests):
+        assert {r.capability for r in requests} == {"detect"}, "the detector's masks are the masks"
+        return [self._found(*r.image.size_wh) for r in requests]
+
+    def _found(self, width, height):
+        boxes = np.array([[10.0, 10, 50, 60], [100, 100, 120, 120]])
+        masks = Mask.from_box((10, 10, 30, 60), (height, width)), Mask.from_box((0, 0, 0, 0), (height, width))
+        return Detections(boxes_xyxy=boxes, scores=np.array([0.9, 0.8]), labels=("x", "x"), masks=masks)
+
+
+def test_masks_of_the_detectors_own_are_taken_and_no_segmenter_is_asked(make_episode):
+    episode = make_episode(toolset=SAM3AGENT)
+    experts = ExpertSet(dict.fromkeys(("detect", "segment"), Whole()))
+    drive(episode.play({"name": "segment_phrase", "arguments": {"phrase": "cup"}}), experts)
+    (found,) = episode.objects
+    assert found.mask == Mask.from_box((10, 10, 30, 60), (256, 320)) and found.score == 0.9
+    drive(episode.play({"name": "select_masks_and_return", "arguments": {"masks": [0]}}), experts)
+    assert episode.answer.masks == (found.mask,)
+
+
 def test_chosen_masks_are_the_answer_and_only_the_latest_can_be_chosen(episode, play):
     play(episode, phrase("cat"), phrase("dog"), ("select_masks_and_return", {"masks": [0]}))
     assert episode.turns[-1].error == "unknown_object"

@@ -59,7 +59,7 @@ SHOWN = 4
 """Most pictures that one call puts before the agent, ``view`` apart."""
 SAME_IOU = 0.7
 """Box IoU from which a detection is a known object of the same name."""
-Label = Annotated[str, TextKind(80, ("target",))]
+Label = Annotated[str, TextKind(80, ("target",), one_line=True)]
 QUESTIONS = ("What is in the picture?", "What colour is the car?")
 
 

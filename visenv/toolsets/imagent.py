@@ -38,7 +38,7 @@ def confirm(
     y1: Y,
     x2: X,
     y2: Y,
-    claim: Annotated[str, TextKind(200, ("the cup is red",))],
+    claim: Annotated[str, TextKind(200, ("the cup is red",), one_line=True)],
 ) -> ToolBody:
     """Look at the region of an image that decides whether something is true.
 
