@@ -48,8 +48,8 @@ class FunctionAgent:
 
     def start(self, spec: EpisodeSpec) -> Player:
         """Return a player for one episode; all of them call the same function."""
-        waits = map(inspect.iscoroutinefunction, (self.function, getattr(self.function, "__call__", None)))  # noqa: B004  # not whether there is one
-        return (_AsyncPlayer if any(waits) else _Player)(self.function)
+        waits = any(map(inspect.iscoroutinefunction, (self.function, type(self.function).__call__)))
+        return (_AsyncPlayer if waits else _Player)(self.function)
 
 
 @dataclass(frozen=True, slots=True)

@@ -328,6 +328,12 @@ def test_what_is_written_behind_a_call_by_a_server_that_knows_no_stop_strings(tm
     assert [t.reply for t in record.transcript] == [DETECT, NONE] and record.reason == "submitted"
 
 
+def test_a_call_that_was_drafted_in_thoughts_is_not_made(tmp_path: Path) -> None:
+    apart = message_body({"reasoning_content": f"Perhaps {DETECT.partition(chr(10))[2]}? No.", "content": NONE})
+    (record,), _ = play(lambda *_: Said(body=apart), tmp_path / "run")
+    assert record.reason == "submitted" and len(record.transcript) == 1
+
+
 def test_endless_repetition_does_not_fill_the_next_prompts(tmp_path: Path) -> None:
     _, endpoint = play(says("dog " * 60_000, NONE), tmp_path / "run")
     (said,) = (m for m in endpoint.asked[1]["messages"] if m["role"] == "assistant")

@@ -7,6 +7,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -108,25 +109,27 @@ def test_a_count_of_what_lies_elsewhere_says_so(experts):
     assert str(said) == "Count: 0"
 
 
+ESCAPES = "\x1b]0;owned\x07\n\u202e"
+
+
 @pytest.mark.parametrize(
-    ("form", "calls"),
+    ("form", "options", "answer"),
     [
-        ("mask", [box(0, 0, 500, 500, label="\x1b]0;owned\x07cup\u202e"), call("submit")]),
-        ("choice", [call("submit_choice", choice="\x1b[31mA" + "x" * 5000)]),
-        ("mask", ["\x1b[31m\u202e" * 5]),
+        ("mask", [], Answer(masks=(Mask.from_box((10, 20, 30, 40), (80, 120)),), labels=(f"cup{ESCAPES}",))),
+        ("choice", ["one", f"two{ESCAPES}"], Answer(choice="B")),
+        ("choice", ["one", "two"], Answer(choice=f"C{ESCAPES}" + "x" * 5000)),
+        ("mask", [], None),
     ],
-    ids=["label", "choice", "why not"],
-)  # fmt: skip
-def test_what_is_printed_hurts_no_terminal(experts, form, calls):
-    options = ["one", "\x1b[31mtwo"] if form == "choice" else []
-
-    def act(observation):
-        return (
-            calls[observation["turn"]] if observation["turn"] < len(calls) else raises(OSError(calls[0]))(observation)
-        )
-
-    lines = str(ask(BLANK, "the cup", answer=form, options=options, agent=act, experts=experts)).splitlines()
-    assert lines and all(line.isprintable() and len(line) < 2000 for line in lines)
+    ids=["label", "option", "choice", "why not"],
+)
+def test_what_is_printed_hurts_no_terminal_and_tells_no_secret(form, options, answer):
+    agent = raises(OSError(f"key sk-option-5678 {ESCAPES}"))
+    found = ask(BLANK, "the cup", answer=form, options=options, agent=agent)
+    found = replace(found, secrets=("sk-option-5678", "owned"))
+    found.episode.answer = answer
+    lines = str(found).splitlines()
+    assert lines and all(line.isprintable() and len(line) < 1100 for line in lines)
+    assert "***" in lines[0 if answer is None or form == "choice" else 1] and "owned" not in str(found)
 
 
 def test_nobody_knows_the_truth_and_nothing_is_scored(experts):

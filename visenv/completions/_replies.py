@@ -120,15 +120,20 @@ class StreamedReply:
 
 
 def cut_at_stop(completion: Completion, stop: Sequence[str]) -> Completion:
-    """Return a reply as it would have ended at the first stop string, which it keeps; as it is, if it holds none."""
-    ends = [completion.content.find(one) + len(one) for one in stop if one in completion.content]
+    """Return a reply as it would have ended at the first stop string, which it keeps; as it is, if it holds none.
+
+    What a model thinks before, which some servers send apart, is no end: there it may draft a call.
+    """
+    text = completion.content
+    begin = max(0, text.find("</think>")) if text.lstrip().startswith("<think>") else 0
+    ends = [text.find(one, begin) + len(one) for one in stop if one in text[begin:]]
     if (
         stop
     ):  # the strings close a call: of calls that a server took out of the text, the first would have been the last
         completion = replace(completion, tool_calls=completion.tool_calls[:1])
     if not ends:
         return completion
-    return replace(completion, content=completion.content[: min(ends)], finish="stop", stop_left_out=False)
+    return replace(completion, content=text[: min(ends)], finish="stop", stop_left_out=False)
 
 
 def says_context_full(status: int, message: str) -> bool:
