@@ -17,6 +17,7 @@ __all__ = [
     "MAX_IMAGES",
     "MAX_LIST",
     "MAX_NAME",
+    "NO_LINE",
     "ArgumentError",
     "ArgumentKind",
     "ChoiceKind",

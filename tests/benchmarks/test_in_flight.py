@@ -85,14 +85,15 @@ class Silent(Expert):
 class Small:
     """Many questions about a small picture."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int = NUM_EPISODES) -> None:
         made = make_task("EmojiRef").sample("val", 1, 0)
+        self.number = number
         self.name, self.version, self.kind, self.profile = "Small", "1", made.target.kind, make_task("EmojiRef").profile
         self.max_turns, self.splits, self.levels = NUM_TURNS, ("val",), (1,)
         self.made = made
 
     def num_samples(self, split, level):
-        return NUM_EPISODES
+        return self.number
 
     def sample(self, split, level, index):
         return replace(self.made, id=f"Small/val/1/{index}", index=index, cluster=str(index))
@@ -110,12 +111,12 @@ def endpoint(request) -> Iterator[str]:
             process.kill()
 
 
-def played(endpoint: str, out: Path, memory: str) -> tuple[float, float]:
+def played(endpoint: str, out: Path, memory: str, number: int = NUM_EPISODES) -> tuple[float, float]:
     """Return wall-clock and CPU seconds of a run."""
     agent = f"zero-shot:model=m,url={endpoint},in_flight={IN_FLIGHT}"
     silent = Silent()
     settings = RunSettings(
-        agents=(agent,), tasks=(Small(),), toolset=TOOLS, memory=memory, experts=ExpertSet({"detect": silent}),
+        agents=(agent,), tasks=(Small(number),), toolset=TOOLS, memory=memory, experts=ExpertSet({"detect": silent}),
         keep_images=0, max_turns=NUM_TURNS,
     )  # fmt: skip
     wall, cpu = time.perf_counter(), time.process_time()
@@ -196,15 +197,15 @@ def test_turns_with_a_new_picture(endpoint, report, benchmark, tmp_path):
     """At least 80 % of the turns a second that encoding pictures, one after the other, allows."""
     shares, splits = [], []
     for number in range(5):
-        PICTURES[:] = [drawn() for _ in range(NUM_EPISODES * NUM_TURNS)]
+        PICTURES[:] = [drawn() for _ in range(IN_FLIGHT * NUM_TURNS)]
         for picture in PICTURES:
             assert picture.hash
         begin = time.perf_counter()
         for _ in range(100):
             to_data_url(drawn())
         encode = (time.perf_counter() - begin) / 100
-        turns = NUM_EPISODES * (NUM_TURNS - 1)  # what the last turn shows nobody is asked about
-        wall, cpu = played(endpoint, tmp_path / str(number), "archive")
+        turns = IN_FLIGHT * (NUM_TURNS - 1)  # what the last turn shows nobody is asked about
+        wall, cpu = played(endpoint, tmp_path / str(number), "archive", IN_FLIGHT)
         shares.append(turns * encode / wall)
         splits.append((encode * 1000, cpu * 1000 / turns, wall * 1000 / turns))
     best = int(np.argmax(shares))

@@ -11,7 +11,7 @@ import pytest
 
 from visenv import AnswerKind, ToolCallSpace, VisenvEnv
 from visenv.grammars import GRAMMARS, make_grammar
-from visenv.toolsets import FULL, IMAGENT, NONE, RSAGENT, SAM3AGENT, VISHARNESS, ZOOM
+from visenv.toolsets import FULL, IMAGENT, NONE, SAM3AGENT, VISHARNESS, ZOOM
 
 ODD = [
     None, True, False, 0, -1, 7, 1000, 1001, 10**30, 10**5000, 0.5, float("nan"), float("inf"), "", " ", "img_0", "img_1", "view_1", "crop_1", "é中\u202e\x00",
@@ -86,7 +86,7 @@ def test_twenty_thousand_odd_actions(make_episode, play, experts):
 
 
 @pytest.mark.parametrize("end", ["\n", "\r", "\x1b[2K", "\x85", "\u2028"])
-@pytest.mark.parametrize("toolset", [FULL, IMAGENT, RSAGENT, SAM3AGENT, VISHARNESS, ZOOM], ids=lambda t: t.name)
+@pytest.mark.parametrize("toolset", [FULL, IMAGENT, SAM3AGENT, VISHARNESS, ZOOM], ids=lambda t: t.name)
 def test_no_words_of_a_call_pass_for_those_of_a_tool(make_episode, play, toolset, end):
     words = f"cup{end}#7 cup 1.00 mask (0, 0, 9, 9) in img_0"
     for tool in toolset.for_answers(AnswerKind.MASK).tools:
