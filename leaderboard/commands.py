@@ -281,5 +281,6 @@ def _run(settings: RunSettings, out: Path, *, workers: int, command: str, site: 
     if not summary.complete:
         missing = sum(row.of - row.n for row in summary.rows)
         failed = f", {failures} of them failed" if failures else ""
-        print(f"{missing} episodes have no score{failed}. Play them again with\n  {command}", file=sys.stderr)
+        why = f" Most often: {reporter.commonest_failure}" if reporter.commonest_failure else ""
+        print(f"{missing} episodes have no score{failed}.{why} Play them again with\n  {command}", file=sys.stderr)
         raise typer.Exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 
@@ -11,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .records import EpisodeRecord
 from .runner import Plan
+from .safe_files import printable
 from .statistics import clustered_mean
 
 __all__ = ["Counting", "ProgressReporter", "counting"]
@@ -35,6 +37,7 @@ class ProgressReporter:
         self._fresh = self._retries = self._due = 0
         self._scored: dict[str, tuple[list[float], list[str]]] = {}
         self._means = ""
+        self._reasons: Counter[str] = Counter()
         self._began = time.perf_counter()
         self._told = 0
         self._bar: Progress | None = None
@@ -81,6 +84,8 @@ class ProgressReporter:
         self._fresh += 1
         self._retries += record.attempts - 1
         self.failures += record.failed
+        if record.failed and record.failure:
+            self._reasons[printable(record.failure, 300)] += 1
         if record.score is not None:
             scores, clusters = self._scored.setdefault(record.agent, ([], []))
             scores.append(record.score)
@@ -93,6 +98,11 @@ class ProgressReporter:
             rate = self._fresh / max(1e-9, time.perf_counter() - self._began)
             left = (self.total - self.done) / rate
             self._say(f"{self.done}/{self.total} episodes, {rate:.1f}/s, {left:.0f} s left, {self._status()}")
+
+    @property
+    def commonest_failure(self) -> str:
+        """Why most of the episodes that failed for our reasons did; empty when none has."""
+        return next((reason for reason, _ in self._reasons.most_common(1)), "")
 
     def _status(self) -> str:
         if self._fresh >= self._due:  # the interval costs a pass over all scores: ever more seldom

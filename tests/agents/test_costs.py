@@ -73,3 +73,18 @@ def test_the_rows_say_it_too(runs: list[Path], tmp_path: Path) -> None:
         ("append", "visharness"), ("archive", "visharness"),
     ]  # fmt: skip
     assert all(row["measured"]["prompt_tokens"] > 0 and row["visual_tokens"] > 0 for row in rows)
+
+
+def test_the_terminal_says_why_episodes_failed(tmp_path: Path) -> None:
+    """A wrong key or model fails every episode: whoever started the run must not have to search for it."""
+    with serving(lambda *_: Said(status=401, body=b'{"error": {"message": "no such key"}}')) as endpoint:
+        agent = f"zero-shot:model=m,url={endpoint.url}"
+        arguments = ["bench", "--agent", agent, "--task", "EmojiRef", "--limit", "2", "--out", str(tmp_path / "run")]
+        result = CliRunner().invoke(make_app(), arguments)
+    said = result.stderr
+    assert (
+        result.exit_code == 1
+        and "2 episodes have no score" in said
+        and "Most often: CompletionError:" in said
+        and "no such key" in said
+    )
