@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from functools import partial
 
 import numpy as np
@@ -104,8 +105,13 @@ def test_what_it_raises_says_whose_failure_it_is(tmp_path, error, reason, waits)
     assert (record.reason, record.score is None) == (reason, reason == "infrastructure_error")
 
 
-def test_in_worker_processes_it_must_be_of_a_module(tmp_path):
-    settings = RunSettings(agents=[FunctionAgent(detect_then_submit)], tasks=["EmojiRef"], limit=2)
+def test_in_worker_processes_it_must_be_of_a_module(tmp_path, monkeypatch):
+    (tmp_path / "of_a_module.py").write_text(
+        'def give_up(observation):\n    return {"name": "submit_none", "arguments": {}}\n'
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    give_up = importlib.import_module("of_a_module").give_up
+    settings = RunSettings(agents=[FunctionAgent(give_up)], tasks=["EmojiRef"], limit=2)
     assert [row.n for row in run_bench(settings, tmp_path / "run", workers=2).rows] == [2]
 
 
