@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
-import queue
+import gc
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from visenv.agent import Agent, EpisodeSpec, Player, act_all, plain_action
-from visenv.background import run_all_in_background
+from visenv.agent import Agent, EpisodeSpec, Player, act_all, costs_of, plain_action
+from visenv.background import Waiting, waiting
 from visenv.chat import Conversation
 from visenv.drivers import ExpertWork, drive_all
 from visenv.episode import EndReason, Episode, Observation
@@ -29,7 +30,6 @@ __all__ = ["JobSource", "Patience", "check_suited", "play_episodes"]
 
 GLANCE_S = 0.1
 """How long replies are waited for while there may be other things to do."""
-MOST_COSTS = 20
 AT_ONCE = 4
 """How many episodes are begun before those that run get their turn: a sample may take long to make."""
 
@@ -78,11 +78,25 @@ def play_episodes(
         StorageError: A picture cannot be stored.
     """
     source: JobSource = _Listed(jobs) if isinstance(jobs, Sequence) else jobs
-    replies = _Replies()
+    with _sparing_the_collector(), waiting() as away:
+        replies = _Replies(away)
+        try:
+            yield from _play(source, cast, replies, lanes=lanes, images=images, patience=patience)
+        finally:
+            replies.cancel()
+
+
+@contextmanager
+def _sparing_the_collector() -> Iterator[None]:
+    """Leave what is there already out of garbage collection: modules are most of it, and searching them is a tenth of all work."""
+    frozen = gc.get_freeze_count() > 0  # by somebody else, who then thaws it
+    if not frozen:
+        gc.freeze()
     try:
-        yield from _play(source, cast, replies, lanes=lanes, images=images, patience=patience)
+        yield
     finally:
-        replies.cancel()
+        if not frozen:
+            gc.unfreeze()
 
 
 def _play(
@@ -107,7 +121,7 @@ def _play(
         idle = not acting and not any(lane.ended for lane in running)
         idle = idle and not (fresh and len(running) < lanes)  # there may be more to begin
         acting += replies.take(wait_s=(GLANCE_S if again or len(running) < lanes else None) if idle else 0.0)
-        _play_turn(acting, cast)
+        _play_turn(acting, cast, replies)
         for lane in running:
             if not lane.ended:
                 continue
@@ -117,6 +131,7 @@ def _play(
                 spent = _costs_of(lane.player, lane.job.spent)
                 again.append((when, replace(lane.job, attempt=lane.job.attempt + 1, spent=spent)))
             else:
+                replies.let_go()
                 yield record
         running = [lane for lane in running if not lane.ended]
 
@@ -144,42 +159,41 @@ class _Listed:
 class _Replies:
     """Actions that players are waiting for."""
 
-    def __init__(self) -> None:
-        self._waiting: dict[_Lane, Future[Any]] = {}
-        self._done: queue.SimpleQueue[_Lane] = queue.SimpleQueue()
+    def __init__(self, waiting: Waiting) -> None:
+        self._lanes: dict[Future[Any], _Lane] = {}
+        self._asked: set[_Lane] = set()
+        self._waiting = waiting
 
     def awaits(self, lane: _Lane) -> bool:
-        return lane in self._waiting
+        return lane in self._asked
 
     def ask(self, lanes: Sequence[_Lane]) -> None:
-        async def ask(
-            lane: _Lane, observation: Observation
-        ) -> Any:  # in the background, where what it raises is the agent's
+        async def ask(lane: _Lane, observation: Observation) -> Any:  # in the loop, where what it raises is the agent's
             return await lane.player.aact(observation)  # type: ignore[union-attr]  # the caller looked
 
-        for lane, future in zip(
-            lanes, run_all_in_background([ask(lane, lane.observe()) for lane in lanes]), strict=True
-        ):
-            self._waiting[lane] = future
-            future.add_done_callback(lambda _, lane=lane: self._done.put(lane))  # type: ignore[misc]
+        futures = self._waiting.start([ask(lane, lane.observe()) for lane in lanes])
+        self._lanes.update(zip(futures, lanes, strict=True))
+        self._asked.update(lanes)
 
     def take(self, *, wait_s: float | None) -> list[tuple[_Lane, Any]]:
         """Return the actions that are there; wait for the first, so long at most. Whoever raised is out."""
         acting = []
-        while self._waiting:
+        for future in self._waiting.take(wait_s=wait_s) if self._lanes else ():
+            lane = self._lanes.pop(future)
+            self._asked.discard(lane)
             try:
-                lane = self._done.get(timeout=wait_s) if wait_s is None or wait_s > 0 else self._done.get_nowait()
-            except queue.Empty:
-                break
-            wait_s = 0.0
-            try:
-                acting.append((lane, plain_action(self._waiting.pop(lane).result())))
+                acting.append((lane, plain_action(future.result())))
             except BaseException as error:  # the boundary to agent code
                 lane.blame_agent(error)
         return acting
 
+    def let_go(self) -> None:
+        """Let players get on while something else takes long."""
+        if self._lanes:
+            self._waiting.let_go()
+
     def cancel(self) -> None:
-        for future in self._waiting.values():
+        for future in list(self._lanes):
             future.cancel()
 
 
@@ -277,13 +291,15 @@ def _ask_all(lanes: Sequence[_Lane], cast: Cast, replies: _Replies) -> list[tupl
     for name, group in by_agent.items():
         agent = cast.agents[name]
         waits = getattr(agent, "act_batch", None) is None
-        acting += _ask(agent, [lane for lane in group if not (waits and hasattr(lane.player, "aact"))])
+        if here := [lane for lane in group if not (waits and hasattr(lane.player, "aact"))]:
+            replies.let_go()
+            acting += _ask(agent, here)
         replies.ask([lane for lane in group if waits and hasattr(lane.player, "aact")])
     return acting
 
 
-def _play_turn(acting: Sequence[tuple[_Lane, Any]], cast: Cast) -> None:
-    works = [_guarded(lane.episode.play(action)) for lane, action in acting if lane.episode is not None]
+def _play_turn(acting: Sequence[tuple[_Lane, Any]], cast: Cast, replies: _Replies) -> None:
+    works = [_guarded(lane.episode.play(action), replies) for lane, action in acting if lane.episode is not None]
     for (lane, _), outcome in zip(acting, drive_all(works, cast.experts), strict=True):
         if isinstance(outcome, BaseException):
             lane.fail(outcome)
@@ -313,22 +329,27 @@ def _ask(agent: Agent, lanes: list[_Lane]) -> list[tuple[_Lane, Any]]:
 
 
 def _costs_of(player: Player | None, before: Mapping[str, float]) -> dict[str, float]:
-    """Return what a player says that it cost, numbers from 0 by name, and what earlier tries of its episode did."""
-    costs = dict(before)
-    try:
-        for name, value in list(getattr(player, "costs", {}).items())[:MOST_COSTS]:
-            if isinstance(name, str) and name.isidentifier() and len(name) <= 40 and 0 <= float(value) < math.inf:
-                costs[name] = costs.get(name, 0.0) + float(value)
-    except BaseException as error:  # the boundary to agent code: what it says is of no consequence
-        if stops_the_process(error):
-            raise
-    return costs
+    """Return what a player says that it cost, and what earlier tries of its episode did."""
+    costs = Counter(before)
+    costs.update(costs_of(player))
+    return dict(costs)
 
 
-def _guarded(work: ExpertWork[Any]) -> Generator[Any, Any, Any]:
-    """Run one piece of work such that an unexpected exception stays with it."""
+def _guarded(work: ExpertWork[Any], replies: _Replies) -> ExpertWork[Any]:
+    """Run one piece of work such that an unexpected exception stays with it, and let replies come in while experts work."""
+    sent: Any = None
     try:
-        return (yield from work)
+        requests = next(work)
+        while True:
+            replies.let_go()
+            try:
+                sent = yield requests
+            except InfrastructureError as error:
+                requests = work.throw(error)
+            else:
+                requests = work.send(sent)
+    except StopIteration as stop:
+        return stop.value
     except (
         Exception,
         SystemExit,

@@ -182,7 +182,7 @@ class EpisodeRecord:
         content = _content(self)
         if not self.also:
             del content["also"]
-        return json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+        return json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":"), default=_content)
 
     @classmethod
     def from_json(cls, line: str) -> EpisodeRecord:
@@ -313,15 +313,11 @@ class RunInfo:
         return found
 
 
-def _content(value: Any) -> Any:
-    """Return what ``dataclasses.asdict`` does, without the copies that nobody changes: a record is written more than once."""
-    if dataclasses.is_dataclass(value):
-        return {name: _content(getattr(value, name)) for name in value.__dataclass_fields__}
-    if isinstance(value, (list, tuple)):
-        return [_content(v) for v in value]
-    if isinstance(value, dict):
-        return {k: _content(v) for k, v in value.items()}
-    return value
+def _content(value: Any) -> dict[str, Any]:
+    """Return a dataclass's fields by name. ``dataclasses.asdict`` copies all that they hold, and a record is written often."""
+    if not dataclasses.is_dataclass(value):
+        raise TypeError(f"a {type(value).__name__} is nothing that JSON can hold")
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
 def plain(value: Any) -> Any:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
+from numbers import Real
 from typing import Any, Protocol, runtime_checkable
 
 from . import plugins
@@ -11,10 +15,14 @@ from .answers import AnswerKind, Target
 from .background import run_in_background
 from .chat import Conversation
 from .episode import Observation
+from .errors import stops_the_process
 from .objects import DetectedObject
 from .tools import ToolCall, Toolset
 
-__all__ = ["Agent", "EpisodeSpec", "Manner", "Player", "Privilege", "act_all", "make_agent", "plain_action"]
+__all__ = ["Agent", "EpisodeSpec", "Manner", "Player", "Privilege", "act_all", "costs_of", "make_agent", "plain_action"]
+
+
+MOST_COSTS = 20
 
 
 class Privilege(Protocol):
@@ -127,6 +135,21 @@ def act_all(agent: Agent, players: Sequence[Player], observations: Sequence[Obse
             for future in waiting:  # one failed, or was interrupted: the others' answers are of no use
                 future.cancel()
     return [player.act(observation) for player, observation in zip(players, observations, strict=True)]
+
+
+def costs_of(player: object) -> dict[str, float]:
+    """Return what a player says that it cost: finite numbers from 0, by names that are identifiers, the first 20. Never raises."""
+    costs: dict[str, float] = {}
+    try:
+        for name, value in islice(getattr(player, "costs", {}).items(), MOST_COSTS):
+            named = isinstance(name, str) and name.isidentifier() and len(name) <= 40
+            if named and isinstance(value, Real):
+                with suppress(OverflowError):
+                    costs[str(name)] = float(value)
+    except BaseException as error:  # the boundary to agent code: what it says is of no consequence
+        if stops_the_process(error):
+            raise
+    return {name: cost for name, cost in costs.items() if 0 <= cost < math.inf}
 
 
 def plain_action(action: Any) -> Any:

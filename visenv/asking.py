@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from . import plugins
-from .agent import Agent, EpisodeSpec, Manner, Player, act_all, make_agent, plain_action
-from .answers import AnswerKind, Target, is_finite
+from .agent import Agent, EpisodeSpec, Manner, Player, act_all, costs_of, make_agent, plain_action
+from .answers import AnswerKind, Target
 from .asked import Asked
 from .chat import Conversation
 from .drivers import drive
@@ -154,9 +154,7 @@ def _play(
             episode.fail(say(error))
         if on_turn is not None and len(episode.turns) > number:
             on_turn(episode.turns[-1])
-    said = getattr(player, "costs", None)
-    numbers = said.items() if isinstance(said, Mapping) else ()
-    return episode.failure or failure, {str(k)[:40]: float(v) for k, v in numbers if is_finite(v)}
+    return episode.failure or failure, costs_of(player)
 
 
 def _close(one: object, name: str) -> None:

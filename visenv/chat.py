@@ -130,7 +130,7 @@ def _without_marks(message: Message) -> Message:
 
 
 def _spaced(text: str) -> str:
-    return MARK.sub("< ", text)
+    return MARK.sub("< ", text) if "<" in text else text
 
 
 def _written(episode: Episode, call: ToolCall | None) -> str:

@@ -391,6 +391,15 @@ def test_the_key_is_sent_and_nowhere_written(tmp_path: Path, status: int, monkey
         assert "sk-123456789" not in path.read_text()
 
 
+def test_a_prompt_tells_nothing_of_the_machine_that_it_comes_from(tmp_path: Path) -> None:
+    """The official client adds its own headers, for its makers: system, processor, Python and so on."""
+    _, endpoint = play(says(NONE), tmp_path / "run")
+    sent = {line.split(b":")[0].lower() for line in endpoint.headers[0].splitlines()[1:]} - {b""}
+    assert {name for name in sent if b"stainless" in name} <= {b"x-stainless-retry-count", b"x-stainless-read-timeout"}
+    assert {b"host", b"accept", b"content-type", b"content-length"} <= sent
+    assert b"accept-encoding: identity" in endpoint.headers[0].lower().splitlines()
+
+
 def test_many_wait_at_the_same_time_and_none_for_the_slowest(tmp_path: Path) -> None:
     ended = []
 

@@ -213,6 +213,22 @@ def test_a_player_may_wait(experts):
     assert found.answer.count == 2 and found.costs == {"prompt_tokens": 7.0}
 
 
+@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(2)], ids=repr)
+def test_costs_that_raise_cost_nobody_the_answer(experts, error):
+    class Player:
+        def act(self, observation):
+            return call("submit_count", count=2)
+
+        @property
+        def costs(self):
+            raise error
+
+    found = ask(
+        BLANK, "cups", answer="count", agent=SimpleNamespace(name="odd", start=lambda spec: Player()), experts=experts
+    )
+    assert found.answer.count == 2 and found.costs == {}
+
+
 def raises(error):
     def act(observation):
         raise error

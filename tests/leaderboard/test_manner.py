@@ -9,12 +9,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from visenv.leaderboard import Patience, RunSettings, read_records, run_bench, verify_run
 
+from visenv import Expert, ExpertSet
 from visenv.agent import Manner, act_all
 from visenv.background import run_in_background
 from visenv.errors import BadValueError, InfrastructureError, TokenLimitError, UnknownNameError
+from visenv.experts import Detections
 
 NOW = Patience(retries=0, wait_s=0.0)
 NONE = {"name": "submit_none", "arguments": {}}
@@ -126,7 +129,16 @@ def test_what_a_waiting_player_raises(tmp_path: Path, raised: BaseException, rea
 
 
 def test_costs_that_are_numbers_are_recorded(tmp_path: Path) -> None:
-    costs = {"prompt_tokens": 7, "cost_usd": 0.5, "odd": float("nan"), "less": -1, "text": "x", "a b": 1, 3: 4}
+    costs = {
+        "prompt_tokens": np.int64(7),
+        "huge": 10**400,
+        "cost_usd": np.float32(0.5),
+        "odd": float("nan"),
+        "less": -1,
+        "text": "x",
+        "a b": 1,
+        3: 4,
+    }
     records = run(tmp_path, Talker([NONE], costs=costs))
     assert all(set(r.measured) == {"prompt_tokens", "cost_usd", "seconds", "peak_memory_mib"} for r in records)
     row = json.loads((tmp_path / "run" / "summary.json").read_text())["rows"][0]
@@ -237,3 +249,73 @@ def test_an_interrupted_run_does_not_wait(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_bench(settings, tmp_path / "run", reporter=Reporter())
     assert given_up.wait(5)
+
+
+def test_replies_come_in_while_experts_work(tmp_path: Path) -> None:
+    """A slow expert or an agent that is no coroutine must not keep the others' endpoints waiting."""
+    order: list[str] = []
+
+    class Slow(Expert):
+        name, version, capabilities = "slow", "1", frozenset({"detect"})
+
+        def run(self, requests: Any) -> Any:
+            assert thinking.wait(5)
+            assert done.wait(5), "nobody ran the loop meanwhile"
+            order.append("expert")
+            none = Detections(boxes_xyxy=np.zeros((0, 4)), scores=np.zeros(0), labels=())
+            return [none for _ in requests]
+
+    thinking, done = threading.Event(), threading.Event()
+
+    class Many:
+        name = "many"
+
+        def start(self, spec: Any) -> Any:
+            number = int(spec.task != "EmojiRef")
+
+            class Player:
+                async def aact(self, observation: Any) -> Any:
+                    if number:
+                        thinking.set()
+                        for _ in range(5):  # as an answer that comes in pieces
+                            await asyncio.sleep(0.02)
+                        order.append("reply")
+                        done.set()
+                    elif observation["turn"] == 0:
+                        return {"name": "detect", "arguments": {"images": ["img_0"], "phrase": "a"}}
+                    return NONE
+
+            return Player()
+
+    settings = RunSettings(
+        agents=[Many()],
+        tasks=["EmojiRef", "EmojiReason"],
+        limit=1,
+        toolset="full",
+        experts=ExpertSet({"detect": Slow()}),
+    )
+    run_bench(settings, tmp_path / "run", patience=NOW)
+    assert order == ["reply", "expert"]
+    assert {r.reason for r in read_records(tmp_path / "run")} == {"submitted"}
+
+
+def test_agents_that_wait_by_themselves_among_those_that_are_waited_for(tmp_path: Path) -> None:
+    class Alone:
+        name = "alone"
+
+        def start(self, spec: Any) -> Any:
+            return type(
+                "Player", (), {"act": lambda self, seen: run_in_background(asyncio.sleep(0.01, NONE)).result(5)}
+            )()
+
+    records = run(tmp_path, Alone(), Talker([NONE]), limit=20)
+    assert {(r.agent, r.reason) for r in records} == {("alone", "submitted"), ("talker", "submitted")}
+
+
+def test_a_run_in_a_notebook(tmp_path: Path) -> None:
+    """Whose cells run inside a loop."""
+
+    async def cell() -> list[Any]:
+        return run(tmp_path, Talker([NONE]), limit=3)
+
+    assert [r.reason for r in asyncio.run(cell())] == ["submitted"] * 3

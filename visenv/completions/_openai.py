@@ -30,6 +30,10 @@ MAX_STREAM_BYTES = 2**27
 """Longest stream: a piece of a few letters takes some hundred bytes."""
 BUSY = frozenset({408, 409, 425, 429})
 """Statuses below 500 that say that asking later may help."""
+TELEMETRY = tuple(
+    f"X-Stainless-{what}" for what in ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async")
+)
+"""Headers in which the client tells of the machine it runs on. Who sends a prompt does not ask for that."""
 KEPT_URL_BYTES = 2**28
 
 
@@ -68,12 +72,13 @@ class OpenAICompleter(Completer):
         """
         try:
             import openai
-            from openai import DefaultAioHttpClient
+            from openai import DefaultAioHttpClient, Omit
         except ImportError as error:
             raise missing_extra("A model behind an endpoint", "openai") from error
         address, key = find_endpoint(url, key_env)
         self.identity, self.model, self.where = model, model, redact(address, ())
         self._package: Any = openai
+        self._place = f"{address}/chat/completions"  # whole, so that it is not put together for each request
         self._stream, self._send_stop, self._timeout_s, self._patience_s = stream, send_stop, timeout_s, patience_s
         self._secrets = (key,) if key else ()
 
@@ -81,9 +86,11 @@ class OpenAICompleter(Completer):
             # aiohttp: a fraction of httpx's work for each request among a hundred. Retries are ours, and so is where
             # pictures go: no redirects.
             client = DefaultAioHttpClient(timeout=None, follow_redirects=False, event_hooks={"response": [self._bound]})
+            client.headers.clear()  # those of `openai` replace them one by one
+            headers: dict[str, Any] = {"Accept-Encoding": "identity", **dict.fromkeys(TELEMETRY, Omit())}
             return openai.AsyncOpenAI(
                 base_url=address, api_key=key or "none", max_retries=0, timeout=None, http_client=client,
-                default_headers={"Accept-Encoding": "identity"},
+                default_headers=headers,
             )  # fmt: skip
 
         self._connect: Callable[[], Any] = connect
@@ -124,7 +131,8 @@ class OpenAICompleter(Completer):
 
     async def _body(self, request: CompletionRequest) -> dict[str, Any]:
         sampling = request.sampling
-        url_of = await self._encoded(request.images, request.vision)
+        images = request.images
+        url_of = await self._encoded(images, request.vision) if images else {}
         body: dict[str, Any] = {
             "model": self.model, "messages": to_openai_messages(request.messages, url_of=url_of.__getitem__),
             "temperature": sampling.temperature,
@@ -165,9 +173,7 @@ class OpenAICompleter(Completer):
                     return await self._read_stream(body)
                 # Not `chat.completions.create`: it walks through every message to check what our types say already, which
                 # takes five times as long as all the rest.
-                return read_reply(
-                    await self._client.post("/chat/completions", cast_to=object, body=body), where=self.where
-                )
+                return read_reply(await self._client.post(self._place, cast_to=object, body=body), where=self.where)
         except TimeoutError:
             raise TemporaryCompletionError(f"{self.where} gave no reply within {self._timeout_s:g} s.") from None
         except self._package.APIStatusError as error:
@@ -182,7 +188,7 @@ class OpenAICompleter(Completer):
 
     async def _read_stream(self, body: dict[str, Any]) -> Completion:
         pieces = await self._client.post(
-            "/chat/completions", cast_to=object, body=body, stream=True, stream_cls=self._package.AsyncStream[object]
+            self._place, cast_to=object, body=body, stream=True, stream_cls=self._package.AsyncStream[object]
         )
         reply = StreamedReply(self.where)
         async with pieces:

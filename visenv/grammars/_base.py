@@ -7,6 +7,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from string import Template
 from typing import Any, ClassVar
@@ -56,8 +57,7 @@ class Grammar(ABC):
 
     def system_prompt(self, toolset: Toolset) -> str:
         """Return the prompt that explains the tools and how to call them."""
-        text = (files(__package__) / "prompts" / f"{self.name}.md").read_text(encoding="utf-8")
-        filled = Template(text).substitute(
+        filled = _template(self.name).substitute(
             tools=self.describe_tools(toolset), example=self.example(toolset), guidance=self.guide(toolset)
         )
         return filled.strip()
@@ -133,6 +133,11 @@ class Grammar(ABC):
         except ParseError:
             return 0.0
         return 1.0
+
+
+@cache
+def _template(name: str) -> Template:
+    return Template((files(__package__) / "prompts" / f"{name}.md").read_text(encoding="utf-8"))
 
 
 def checked_text(reply: object, remedy: str) -> str:
