@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from functools import cache
 from importlib.resources import files
 from string import Template
 from typing import Any
@@ -22,6 +24,7 @@ __all__ = ["OneShotMLLM", "OneShotMLLMPlayer"]
 
 MARKS = {AnswerKind.MASK: ("segment_box", "prompt_box", "draw_box"), AnswerKind.BOXES: ("draw_box", "segment_box")}
 """Tools that make an object of a box, the best first."""
+QUESTIONS = ("boxes", "choice")
 LONGEST_THOUGHT = 20_000
 """Characters of a reply that go into the record."""
 
@@ -35,6 +38,12 @@ class OneShotMLLM(ZeroShot):
     """
 
     name = "one-shot-mllm"
+
+    @property
+    def identity(self) -> str:
+        """The model's, and the SHA-256 of the questions, for the run's settings: in other words it is another run."""
+        told = "\n".join(_question_of(name).template for name in QUESTIONS)
+        return f"{super().identity}, questions {hashlib.sha256(told.encode()).hexdigest()[:16]}"
 
     def start(self, spec: EpisodeSpec) -> OneShotMLLMPlayer:
         """Return a player for one episode.
@@ -96,7 +105,7 @@ class OneShotMLLMPlayer(ZeroShotPlayer):
         pictures = conversation.messages()[-1]["content"][:-1]
         self._size_wh = next(part["image"] for part in pictures if part["type"] == "image").size_wh
         name = "choice" if self._spec.kind is AnswerKind.CHOICE else "boxes"
-        text = Template((files(__package__) / "prompts" / f"{name}.md").read_text(encoding="utf-8")).substitute(
+        text = _question_of(name).substitute(
             instruction=plain_text(instruction), coordinates=conversation.grammar.coordinates.sentence
         )
         content = [*pictures, {"type": "text", "text": text.strip()}]
@@ -144,6 +153,11 @@ class OneShotMLLMPlayer(ZeroShotPlayer):
                 f"two, and a tool that takes boxes. Use the toolset `full`, or `none`."
             )
         return mark
+
+
+@cache
+def _question_of(name: str) -> Template:
+    return Template((files(__package__) / "prompts" / f"{name}.md").read_text(encoding="utf-8"))
 
 
 def _call(name: str, **arguments: Any) -> ToolCall:

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import product
 from pathlib import Path
-from string import ascii_uppercase
+from string import Template, ascii_uppercase
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from visenv.agents import one_shot_mllm
 from visenv.agents.one_shot_mllm.reading import read_boxes, read_letter, read_options
 from visenv.leaderboard import Patience, RunSettings, run_bench
 from visenv.leaderboard.rundir import read_records
@@ -337,3 +338,13 @@ def test_it_plays_a_bench_over_http(tmp_path: Path) -> None:
     assert records[0].failure is not None and "lovely" in records[0].failure and records[0].answer is None
     assert len(endpoint.asked) == 2
     assert all(r.measured["prompt_tokens"] == 100 for r in records)
+
+
+def test_other_questions_are_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def identity() -> str:
+        return make_agent("one-shot-mllm:model=m,url=http://127.0.0.1:9/v1").identity  # type: ignore[attr-defined]
+
+    before = identity()
+    assert before == identity() and before.startswith("m, questions ")
+    monkeypatch.setattr(one_shot_mllm, "_question_of", lambda name: Template(f"{name}: $instruction, please."))
+    assert identity() != before

@@ -201,7 +201,9 @@ def test_pictures_sent_as_the_model_sees_them_cost_the_same(bench, calm):
 def test_unseen_pictures_are_played_to_an_end_too(bench):
     records = bench("taught", split="val", samples=tuple(map(str, range(5))))
     print(f"{share_valid(records):.1%} of the turns are valid calls")
-    for record in records.values():  # what was never taught may come out as a call that is no JSON, at which this server fails
+    for (
+        record
+    ) in records.values():  # what was never taught may come out as a call that is no JSON, at which this server fails
         assert record.score is not None or (record.failed and "refused with status 500" in record.failure)
 
 
