@@ -6,6 +6,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
 from .answers import Answer, AnswerKind, Target
 from .errors import bad_value, unknown_name
 from .specs import parse_spec
@@ -97,14 +100,38 @@ def _visharness_final(facts: StepFacts) -> float:
     if facts.answer is None:
         return -3.0
     if facts.target.kind is AnswerKind.COUNT:
-        truth, given = len(facts.target.boxes_xyxy), facts.answer.num_objects
+        truth, given = facts.target.num_objects, facts.answer.num_objects
         return max(-3.0, 5 - 8 * abs(truth - given) / truth if truth else 5.0 - 2 * given)
     return 8 * facts.score - 3
 
 
-def _visharness(turn_cost: float = 0.0) -> Reward:
-    """VisHarness's trajectory reward; its step cost of 0.2 is off there and here unless asked for."""
+def _located(facts: StepFacts) -> float:
+    """Return whether what was counted is where the targets are: F1 of the boxes submitted for a count.
+
+    A box is right if a true point, or the centre of a true box, lies in it; each box has one point at most, and each point one
+    box. 1 where nothing is there and no box was submitted; 0 for a bare number.
+    """
+    if not facts.ended or facts.target.kind is not AnswerKind.COUNT or facts.answer is None:
+        return 0.0
+    points = np.reshape(facts.target.points_xy, (-1, 2))
+    if not len(points):
+        points = np.reshape(facts.target.boxes_xyxy, (-1, 2, 2)).mean(1)
+    boxes = np.reshape(facts.answer.boxes_xyxy, (-1, 2, 2))
+    if not len(points) and not facts.answer.num_objects:
+        return 1.0
+    inside = np.all((boxes[:, None, 0] <= points) & (points < boxes[:, None, 1]), axis=2)
+    pairs = linear_sum_assignment(inside, maximize=True)
+    right = np.count_nonzero(np.asarray(inside)[pairs])
+    return float(2 * right / (len(points) + facts.answer.num_objects))
+
+
+def _visharness(turn_cost: float = 0.0, localisation: float = 0.0) -> Reward:
+    """VisHarness's trajectory reward; its step cost of 0.2 is off there and here unless asked for.
+
+    It counts a number alone. ``localisation`` is what counting in the right places is worth besides, which theirs lacks.
+    """
     terms = [Term(name="final", weight=1.0, value=_visharness_final)]
+    terms += [Term(name="localisation", weight=localisation, value=_located)] if localisation else []
     terms += [Term(name="turns", weight=turn_cost, value=_turn)] if turn_cost else []
     return Reward(spec="visharness", terms=tuple(terms))
 
