@@ -363,6 +363,10 @@ def test_a_bench_whose_episodes_share_passes_and_can_be_repeated_without_the_mod
     assert len(first) == 3 and {r.reason for r in first} <= {"agent_error", "token_limit"}
     assert max(sizes) == 3, "the first turns of all three at once"
     assert all(r.measured["prompt_tokens"] > r.costs.turns and r.measured["completion_tokens"] > 0 for r in first)
-    monkeypatch.setattr(TransformersCompleter, "__init__", None)
+
+    def gone(self: Any, model: str) -> None:
+        raise AssertionError("the model is not needed")
+
+    monkeypatch.setattr(TransformersCompleter, "__init__", gone)
     again = bench(tmp_path / "b", replay=str(tmp_path / "kept"))
     assert [r.transcript for r in again] == [r.transcript for r in first]
