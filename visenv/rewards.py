@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from .answers import Answer, AnswerKind, Target
 from .errors import bad_value, unknown_name
@@ -119,6 +118,8 @@ def _located(facts: StepFacts) -> float:
     boxes = np.reshape(facts.answer.boxes_xyxy, (-1, 2, 2))
     if not len(points) and not facts.answer.num_objects:
         return 1.0
+    from scipy.optimize import linear_sum_assignment  # not before it is needed: it takes long to import
+
     inside = np.all((boxes[:, None, 0] <= points) & (points < boxes[:, None, 1]), axis=2)
     pairs = linear_sum_assignment(inside, maximize=True)
     right = np.count_nonzero(np.asarray(inside)[pairs])
