@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -78,25 +76,12 @@ def play_episodes(
         StorageError: A picture cannot be stored.
     """
     source: JobSource = _Listed(jobs) if isinstance(jobs, Sequence) else jobs
-    with _sparing_the_collector(), waiting() as away:
+    with waiting() as away:
         replies = _Replies(away)
         try:
             yield from _play(source, cast, replies, lanes=lanes, images=images, patience=patience)
         finally:
             replies.cancel()
-
-
-@contextmanager
-def _sparing_the_collector() -> Iterator[None]:
-    """Leave what is there already out of garbage collection: modules are most of it, and searching them is a tenth of all work."""
-    frozen = gc.get_freeze_count() > 0  # by somebody else, who then thaws it
-    if not frozen:
-        gc.freeze()
-    try:
-        yield
-    finally:
-        if not frozen:
-            gc.unfreeze()
 
 
 def _play(
@@ -121,7 +106,7 @@ def _play(
         idle = not acting and not any(lane.ended for lane in running)
         idle = idle and not (fresh and len(running) < lanes)  # there may be more to begin
         acting += replies.take(wait_s=(GLANCE_S if again or len(running) < lanes else None) if idle else 0.0)
-        _play_turn(acting, cast, replies)
+        _play_turn(acting, cast)
         for lane in running:
             if not lane.ended:
                 continue
@@ -131,7 +116,6 @@ def _play(
                 spent = _costs_of(lane.player, lane.job.spent)
                 again.append((when, replace(lane.job, attempt=lane.job.attempt + 1, spent=spent)))
             else:
-                replies.let_go()
                 yield record
         running = [lane for lane in running if not lane.ended]
 
@@ -186,11 +170,6 @@ class _Replies:
             except BaseException as error:  # the boundary to agent code
                 lane.blame_agent(error)
         return acting
-
-    def let_go(self) -> None:
-        """Let players get on while something else takes long."""
-        if self._lanes:
-            self._waiting.let_go()
 
     def cancel(self) -> None:
         for future in list(self._lanes):
@@ -291,15 +270,13 @@ def _ask_all(lanes: Sequence[_Lane], cast: Cast, replies: _Replies) -> list[tupl
     for name, group in by_agent.items():
         agent = cast.agents[name]
         waits = getattr(agent, "act_batch", None) is None
-        if here := [lane for lane in group if not (waits and hasattr(lane.player, "aact"))]:
-            replies.let_go()
-            acting += _ask(agent, here)
+        acting += _ask(agent, [lane for lane in group if not (waits and hasattr(lane.player, "aact"))])
         replies.ask([lane for lane in group if waits and hasattr(lane.player, "aact")])
     return acting
 
 
-def _play_turn(acting: Sequence[tuple[_Lane, Any]], cast: Cast, replies: _Replies) -> None:
-    works = [_guarded(lane.episode.play(action), replies) for lane, action in acting if lane.episode is not None]
+def _play_turn(acting: Sequence[tuple[_Lane, Any]], cast: Cast) -> None:
+    works = [_guarded(lane.episode.play(action)) for lane, action in acting if lane.episode is not None]
     for (lane, _), outcome in zip(acting, drive_all(works, cast.experts), strict=True):
         if isinstance(outcome, BaseException):
             lane.fail(outcome)
@@ -335,21 +312,10 @@ def _costs_of(player: Player | None, before: Mapping[str, float]) -> dict[str, f
     return dict(costs)
 
 
-def _guarded(work: ExpertWork[Any], replies: _Replies) -> ExpertWork[Any]:
-    """Run one piece of work such that an unexpected exception stays with it, and let replies come in while experts work."""
-    sent: Any = None
+def _guarded(work: ExpertWork[Any]) -> Generator[Any, Any, Any]:
+    """Run one piece of work such that an unexpected exception stays with it."""
     try:
-        requests = next(work)
-        while True:
-            replies.let_go()
-            try:
-                sent = yield requests
-            except InfrastructureError as error:
-                requests = work.throw(error)
-            else:
-                requests = work.send(sent)
-    except StopIteration as stop:
-        return stop.value
+        return (yield from work)
     except (
         Exception,
         SystemExit,

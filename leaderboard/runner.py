@@ -15,6 +15,7 @@ from typing import Protocol
 from visenv.errors import BadValueError, bad_value
 
 from .cast import Cast, RunSettings
+from .collector import sparing_the_collector
 from .job import Job
 from .lanes import Patience, check_suited, play_episodes
 from .records import EpisodeRecord, RunInfo
@@ -147,10 +148,13 @@ def run_bench(
                 reporter.started(plan)
             images = ImageFiles(out / "images")
             try:
-                for record in _played(plan.left, cast, workers=workers, lanes=lanes, images=images, patience=patience):
-                    log.append(record)
-                    if reporter is not None:
-                        reporter.recorded(record)
+                with sparing_the_collector():
+                    for record in _played(
+                        plan.left, cast, workers=workers, lanes=lanes, images=images, patience=patience
+                    ):
+                        log.append(record)
+                        if reporter is not None:
+                            reporter.recorded(record)
             except BaseException:
                 with contextlib.suppress(StorageError):  # what went wrong first is what a person must hear
                     _summarise(cast, out)

@@ -25,6 +25,7 @@ import cv2
 from visenv.errors import BadValueError, PluginError, UnknownNameError, UnsuitedError, VisenvError, bad_value, say
 
 from .cast import Cast, RunSettings
+from .collector import sparing_the_collector
 from .job import Job
 from .lanes import Patience, play_episodes
 from .recording import failed_record
@@ -270,8 +271,9 @@ def _work(pipe: Connection, settings: RunSettings, lanes: int, images: ImageFile
     try:
         cast = Cast(settings, threads=1)
         pipe.send(READY)
-        for record in play_episodes(_Piped(pipe), cast, lanes=lanes, images=images, patience=patience):
-            pipe.send(record.to_json())
+        with sparing_the_collector():
+            for record in play_episodes(_Piped(pipe), cast, lanes=lanes, images=images, patience=patience):
+                pipe.send(record.to_json())
         cast.close()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the parent is gone; nobody is left to report to

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import islice
 from numbers import Real
 from typing import Any, Protocol, runtime_checkable
@@ -23,6 +24,7 @@ __all__ = ["Agent", "EpisodeSpec", "Manner", "Player", "Privilege", "act_all", "
 
 
 MOST_COSTS = 20
+"""How many numbers of a player are recorded."""
 
 
 class Privilege(Protocol):
@@ -138,12 +140,12 @@ def act_all(agent: Agent, players: Sequence[Player], observations: Sequence[Obse
 
 
 def costs_of(player: object) -> dict[str, float]:
-    """Return what a player says that it cost: finite numbers from 0, by names that are identifiers, the first 20. Never raises."""
+    """Return what a player says that it cost: finite numbers from 0 by names that are identifiers. What raises costs nothing."""
     costs: dict[str, float] = {}
     try:
         for name, value in islice(getattr(player, "costs", {}).items(), MOST_COSTS):
             named = isinstance(name, str) and name.isidentifier() and len(name) <= 40
-            if named and isinstance(value, Real):
+            if named and isinstance(value, (Real, Decimal)):
                 with suppress(OverflowError):
                     costs[str(name)] = float(value)
     except BaseException as error:  # the boundary to agent code: what it says is of no consequence

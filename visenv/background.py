@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import queue
+import signal
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
 from functools import partial
+from types import FrameType
 from typing import Any, TypeVar
 
 __all__ = ["Waiting", "run_all_in_background", "run_in_background", "waiting"]
 
 T = TypeVar("T")
+
+AWAY_S = 0.02
+"""How long nobody drives a loop that somebody may drive before its own thread runs it."""
 
 
 def run_in_background(work: Coroutine[Any, Any, T]) -> Future[T]:
@@ -45,13 +52,12 @@ def waiting() -> Iterator[Waiting]:
     from end to end would mostly wait for the interpreter.
     """
     loop = _this_process()
-    inline = loop.lent.acquire(blocking=False)
+    inline = loop.lend()
     try:
         yield Waiting(loop, inline=inline)
     finally:
         if inline:
-            loop.let_go()
-            loop.lent.release()
+            loop.take_back()
 
 
 class Waiting:
@@ -62,7 +68,7 @@ class Waiting:
         self._done: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
 
     def start(self, works: Sequence[Coroutine[Any, Any, T]]) -> list[Future[T]]:
-        """Start coroutines together. They get on while somebody is in :meth:`take`, or after :meth:`let_go`."""
+        """Start coroutines together."""
         futures = self._loop.start(works)
         for future in futures:
             future.add_done_callback(self._finish)
@@ -71,15 +77,13 @@ class Waiting:
         return futures
 
     def take(self, *, wait_s: float | None) -> list[Future[Any]]:
-        """Return the futures that are done since the last call; wait for the first, so many seconds at most (``None``: for ever).
+        """Return the futures that are done since the last call; wait for the first, about so many seconds (``None``: for ever).
 
         It may return early, and empty.
         """
         if self._inline and not _runs_a_loop():
             self._loop.drive(wait_s, unless=lambda: not self._done.empty())
             wait_s = 0.0
-        else:
-            self._loop.let_go()
         done: list[Future[Any]] = []
         with suppress(queue.Empty):
             while True:
@@ -87,25 +91,20 @@ class Waiting:
                 done.append(self._done.get_nowait() if now else self._done.get(timeout=wait_s))
         return done
 
-    def let_go(self) -> None:
-        """Let the loop run in its own thread until the next :meth:`take`: something else takes this thread's time."""
-        self._loop.let_go()
-
     def _finish(self, future: Future[Any]) -> None:
         self._done.put(future)
         self._loop.pause()
 
 
 class _Loop:
-    """An event loop that one thread at a time runs: its own, or one that drives it for a while."""
+    """An event loop that one thread at a time runs: who drives it while waiting, else its own."""
 
     def __init__(self) -> None:
         self.process = os.getpid()
         self.loop = asyncio.new_event_loop()
-        self.lent = threading.Lock()
-        """Held by the one caller who may drive."""
         self._state = threading.Condition()
-        self._running = self._free = self._wanted = False  # in some thread; for its own; by who drives
+        self._running = self._wanted = self._lent = False  # in some thread; by who drives; to somebody who may drive
+        self._driven_s = -math.inf  # when it was driven last, by the monotonic clock
         self._driver: int | None = None
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks weakly
         # A daemon: an interrupted program must not wait for answers that are under way.
@@ -115,9 +114,11 @@ class _Loop:
         asyncio.set_event_loop(self.loop)
         while True:
             with self._state:
-                self._state.wait_for(lambda: self._free and not (self._wanted or self._running))
+                while self._running or self._wanted or (self._lent and time.monotonic() < self._driven_s + AWAY_S):
+                    self._state.wait(AWAY_S if self._lent else None)
                 self._running = True
-            self.loop.run_forever()
+            with suppress(BaseException):  # `sys.exit` in somebody's task, which has it too
+                self.loop.run_forever()
             with self._state:
                 self._running = False
                 self._state.notify_all()
@@ -137,48 +138,89 @@ class _Loop:
         self.loop.call_soon_threadsafe(start)
         return futures
 
+    def lend(self) -> bool:
+        """Let the caller drive the loop, if nobody else may."""
+        with self._state:
+            free, self._lent, self._driven_s = not self._lent, True, time.monotonic()
+            return free
+
+    def take_back(self) -> None:
+        """End what :meth:`lend` began."""
+        with self._state:
+            self._lent = False
+            self._state.notify_all()
+
     def let_go(self) -> None:
-        """Let the loop's own thread run it, as soon as nobody drives it."""
-        if not self._free:
-            with self._state:
-                self._free = True
-                self._state.notify_all()
+        """Let the loop's own thread run it at once, unless it is being driven."""
+        with self._state:
+            self._driven_s = -math.inf
+            self._state.notify_all()
 
     def drive(self, wait_s: float | None, *, unless: Callable[[], bool]) -> None:
         """Run the loop in this thread until :meth:`pause`, so many seconds at most; not at all if ``unless`` holds."""
-        with self._state:
-            self._wanted, self._free = True, False
+        with _interrupts_held(lambda: self.loop.call_soon_threadsafe(self.loop.stop)), self._claimed():
+            if unless():  # asked when `pause` can be heard
+                return
+            end = None if wait_s is None else self.loop.call_later(wait_s, self.loop.stop)
             try:
-                if self._running:
-                    self.loop.call_soon_threadsafe(self.loop.stop)
-                    self._state.wait_for(lambda: not self._running)
-                self._running = True
-            finally:
-                self._wanted = False
-        end = None
-        try:
-            if not unless():
-                self._driver = threading.get_ident()
-                end = None if wait_s is None else self.loop.call_later(wait_s, self.loop.stop)
                 self.loop.run_forever()
+            except SystemExit:  # in somebody's task, which has it too
+                pass
+            finally:
+                if end is not None:
+                    end.cancel()
+
+    @contextmanager
+    def _claimed(self) -> Iterator[None]:
+        with self._state:
+            self._wanted = True
+            while self._running:
+                self.loop.call_soon_threadsafe(self.loop.stop)
+                self._state.wait(AWAY_S)
+            self._wanted, self._running, self._driver = False, True, threading.get_ident()
+        try:
+            yield
         finally:
-            self._driver = None
-            if end is not None:
-                end.cancel()
             with self._state:
-                self._running = False
-                self._state.notify_all()
+                self._running, self._driver, self._driven_s = False, None, time.monotonic()
+                # Nobody is told: who drives will mostly do so again soon, and else the loop's own thread comes by itself.
 
     def pause(self) -> None:
         """End :meth:`drive`, if that is what runs the loop."""
-        if self._driver == threading.get_ident():
+        driver = self._driver
+        if driver == threading.get_ident():
             self.loop.stop()
-        elif self._driver is not None:
+        elif driver is not None:
             self.loop.call_soon_threadsafe(self.loop.stop)
 
     def _cancel(self, task: asyncio.Task[None], future: Future[Any]) -> None:
         if future.cancelled():
             self.loop.call_soon_threadsafe(task.cancel)
+
+
+@contextmanager
+def _interrupts_held(stop: Callable[[], object]) -> Iterator[None]:
+    """Have an interrupt of this thread stop the loop and take effect afterwards, not within somebody's coroutine; a second one does."""
+    here = threading.current_thread() is threading.main_thread()  # signals are handled there
+    found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if here else {}
+    before = {number: handler for number, handler in found.items() if callable(handler)}
+    caught: list[int] = []
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+        if len(caught) > 1:
+            before[signal.Signals(number)](number, frame)
+        stop()
+
+    try:
+        for number in before:
+            signal.signal(number, hold)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if caught:
+        signal.raise_signal(caught[0])
 
 
 async def _fill(work: Coroutine[Any, Any, T], future: Future[T]) -> None:

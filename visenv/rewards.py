@@ -108,22 +108,22 @@ def _located(facts: StepFacts) -> float:
     """Return whether what was counted is where the targets are: F1 of the boxes submitted for a count.
 
     A box is right if a true point, or the centre of a true box, lies in it; each box has one point at most, and each point one
-    box. 1 where nothing is there and no box was submitted; 0 for a bare number.
+    box. 1 where nothing is there and nothing was counted; 0 for a number or points without boxes.
     """
     if not facts.ended or facts.target.kind is not AnswerKind.COUNT or facts.answer is None:
         return 0.0
+    from scipy.optimize import linear_sum_assignment  # not before it is needed: it takes long to import
+
     points = np.reshape(facts.target.points_xy, (-1, 2))
     if not len(points):
         points = np.reshape(facts.target.boxes_xyxy, (-1, 2, 2)).mean(1)
     boxes = np.reshape(facts.answer.boxes_xyxy, (-1, 2, 2))
-    if not len(points) and not facts.answer.num_objects:
+    everything = facts.target.num_objects + max(len(boxes), abs(facts.answer.num_objects))
+    if not everything:
         return 1.0
-    from scipy.optimize import linear_sum_assignment  # not before it is needed: it takes long to import
-
     inside = np.all((boxes[:, None, 0] <= points) & (points < boxes[:, None, 1]), axis=2)
     pairs = linear_sum_assignment(inside, maximize=True)
-    right = np.count_nonzero(np.asarray(inside)[pairs])
-    return float(2 * right / (len(points) + facts.answer.num_objects))
+    return float(2 * np.count_nonzero(np.asarray(inside)[pairs]) / everything)
 
 
 def _visharness(turn_cost: float = 0.0, localisation: float = 0.0) -> Reward:

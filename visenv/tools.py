@@ -275,7 +275,7 @@ def check_call(
         raise CallError("unknown_tool", f"There is no tool {short(name)}.{hint} Tools: {', '.join(toolset.names)}.")
     arguments = call.get("arguments", {})
     size_wh = coordinates.seen_wh(
-        sizes_wh.get(str(_image_of(arguments)), (1000, 1000))  # that there is no such image, the tool will say
+        sizes_wh.get(_image_of(arguments), (1000, 1000))  # that there is no such image, the tool will say
     )
     return {"name": name, "arguments": toolset[name].check(arguments, coordinates=coordinates, size_wh=size_wh)}
 
@@ -284,7 +284,7 @@ def express_call(
     toolset: Toolset, call: ToolCall, *, coordinates: Coordinates, sizes_wh: Mapping[str, tuple[int, int]]
 ) -> ToolCall:
     """Return a canonical call as an agent writes it that writes places in this way; :func:`check_call` reads it back."""
-    size_wh = coordinates.seen_wh(sizes_wh.get(str(_image_of(call["arguments"])), (1000, 1000)))
+    size_wh = coordinates.seen_wh(sizes_wh.get(_image_of(call["arguments"]), (1000, 1000)))
     kinds = {p.name: p.kind for p in toolset[call["name"]].parameters}
     arguments = dict(call["arguments"])
     for name, value in arguments.items():
@@ -294,9 +294,10 @@ def express_call(
     return {"name": call["name"], "arguments": arguments}
 
 
-def _image_of(arguments: object) -> object:
+def _image_of(arguments: object) -> str:
     """Return the name of the image that a call's places are in."""
-    return arguments.get("image") if isinstance(arguments, Mapping) else None
+    name = arguments.get("image") if isinstance(arguments, Mapping) else None
+    return name if isinstance(name, str) else ""
 
 
 def tool(

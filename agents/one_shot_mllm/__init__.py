@@ -104,7 +104,7 @@ class OneShotMLLMPlayer(ZeroShotPlayer):
         conversation = self.conversation
         pictures = conversation.messages()[-1]["content"][:-1]
         self._size_wh = next(part["image"] for part in pictures if part["type"] == "image").size_wh
-        name = "choice" if self._spec.kind is AnswerKind.CHOICE else "boxes"
+        name = QUESTIONS[self._spec.kind is AnswerKind.CHOICE]
         text = _question_of(name).substitute(
             instruction=plain_text(instruction), coordinates=conversation.grammar.coordinates.sentence
         )

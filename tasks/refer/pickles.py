@@ -79,6 +79,8 @@ def _without_head(data: bytes) -> bytes:
         size = int.from_bytes(data[at + 1 : at + 9], "little")
         parts.append(data[at + 9 : at + 9 + size])
         at += 9 + size
+        if at > len(data):
+            raise pickle.UnpicklingError("a frame of it is cut off")
         if len(parts) > MAX_FRAMES:
             raise pickle.UnpicklingError(f"it has more than {MAX_FRAMES} frames")
     return b"".join([*parts, data[at:]])

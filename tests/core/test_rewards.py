@@ -65,6 +65,9 @@ def test_visharness_of_masks(score: float) -> None:
         (Answer(boxes_xyxy=((0, 0, 60, 60), BOXES[0])), 0.8),  # the large one is left for another point
         (Answer(boxes_xyxy=((10, 10, 11, 11),) * 3), 0.0),
         (Answer(count=3), 0.0),
+        (Answer(count=-3), 0.0),
+        (Answer(points_xy=POINTS), 0.0),
+        (Answer(boxes_xyxy=BOXES * 5, count=3), 2 * 3 / 18),
         (NONE, 0.0),
         (None, 0.0),
     ],

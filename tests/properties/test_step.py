@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import random
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from visenv import AnswerKind, ToolCallSpace, VisenvEnv
+from visenv import AnswerKind, ToolCallSpace, VisenvEnv, plugins
+from visenv.coordinates import COORDINATES, make_coordinates
 from visenv.grammars import GRAMMARS, make_grammar
+from visenv.tools import CallError, check_call
 from visenv.toolsets import FULL, IMAGENT, NONE, SAM3AGENT, VISHARNESS, ZOOM
 
+TOOLSETS = {name: plugins.load("toolsets", name) for name in plugins.names("toolsets")}
 ODD = [
     None, True, False, 0, -1, 7, 1000, 1001, 10**30, 10**5000, 0.5, float("nan"), float("inf"), "", " ", "img_0", "img_1", "view_1", "crop_1", "é中\u202e\x00",
     "\ud800", "x" * 10_000, "../../etc/passwd", "<tool_call>", [], {}, [0], ["img_0"], ["img_0", "img_0"], [[["img_0"]]], {"a": {"b": 1}}, [0] * 2000,
@@ -72,6 +76,19 @@ def _throw(make_episode, play, experts, count: int, seed: int) -> dict[str, int]
             assert feedback.startswith(f"Error ({code}): ") and len(feedback) < 3000
         codes[str(code)] = codes.get(str(code), 0) + 1
     return codes
+
+
+@pytest.mark.parametrize("coordinates", sorted(COORDINATES))
+@pytest.mark.parametrize("toolset", sorted(TOOLSETS))
+def test_each_odd_value_in_each_argument(toolset, coordinates):
+    tools, space = TOOLSETS[toolset], ToolCallSpace(TOOLSETS[toolset], seed=0)
+    given = {"coordinates": make_coordinates(coordinates), "sizes_wh": {"img_0": (640, 480)}}
+    for one in tools.tools:
+        call = next(c for c in iter(space.sample, None) if c["name"] == one.name)
+        for argument in [*call["arguments"], "bogus"]:
+            for odd in ODD:
+                with suppress(CallError):
+                    check_call(tools, {"name": one.name, "arguments": {**call["arguments"], argument: odd}}, **given)
 
 
 def test_two_thousand_odd_actions(make_episode, play, experts):

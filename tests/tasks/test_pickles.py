@@ -171,6 +171,7 @@ HOSTILE = {
     "itself": b"\x80\x02]q\x00h\x00a.",
     "no value": b"\x80\x02.",
     "truncated": python2_pickle([{"a": "text"}])[:-3],
+    "a frame cut off": b"\x95\x05]]\x94.\x80\x05]]\x94.",
     "empty": b"",
     "text": b"hello, this is no pickle",
     "html": b"<!DOCTYPE html><html>404</html>",

@@ -86,7 +86,7 @@ class OpenAICompleter(Completer):
             # aiohttp: a fraction of httpx's work for each request among a hundred. Retries are ours, and so is where
             # pictures go: no redirects.
             client = DefaultAioHttpClient(timeout=None, follow_redirects=False, event_hooks={"response": [self._bound]})
-            client.headers.clear()  # those of `openai` replace them one by one
+            client.headers.clear()  # `openai` sends its own of the same names
             headers: dict[str, Any] = {"Accept-Encoding": "identity", **dict.fromkeys(TELEMETRY, Omit())}
             return openai.AsyncOpenAI(
                 base_url=address, api_key=key or "none", max_retries=0, timeout=None, http_client=client,
