@@ -22,7 +22,6 @@ from .tools import ToolCall, Toolset
 
 __all__ = ["Agent", "EpisodeSpec", "Manner", "Player", "Privilege", "act_all", "costs_of", "make_agent", "plain_action"]
 
-
 MOST_COSTS = 20
 """How many numbers of a player are recorded."""
 
