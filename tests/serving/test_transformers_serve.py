@@ -202,7 +202,7 @@ def test_unseen_pictures_are_played_to_an_end_too(bench):
     records = bench("taught", split="val", samples=tuple(map(str, range(5))))
     scored = {index: record for index, record in records.items() if not record.failed}
     print(f"{len(scored)} of 5 scored" + (f", {share_valid(scored):.1%} of their turns valid calls" if scored else ""))
-    assert all(record.score is not None for record in scored.values())
+    assert scored and all(record.score is not None for record in scored.values())
     # What was never taught may come out as a call that is no JSON, at which this server fails.
     assert all("refused with status 500" in record.failure for record in records.values() if record.failed)
 
